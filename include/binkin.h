@@ -1,0 +1,157 @@
+/* Binkin: finds the kin of a binary function.
+ *
+ *     struct bk_model *model;
+ *     struct bk_binary *a, *b;
+ *     struct bk_error err;
+ *     if (bk_model_load(&model, NULL, &err) || bk_binary_open(&a, "libz.a", &err) ||
+ *         bk_binary_open(&b, "libz.so.1", &err)) { ... }
+ *     struct bk_matches *m;
+ *     bk_match(&m, model, a, b, NULL, &err);
+ *
+ * The way of the data is bytes -> functions -> vectors -> scores. A bk_binary
+ * is an opened file (ELF, or an archive of ELF objects): its functions are
+ * numbered from 0 over all members. A bk_model turns a function into a unit vector; the
+ * score of two functions is the inner product (cosine) of their vectors, 1 for the same direction.
+ *
+ * Binaries and models are immutable once open and may be shared by threads. What a
+ * call returns through its first argument belongs to the caller, who ends it with the
+ * call named beside it; those take NULL. Strings inside belong to the object.
+ * Every call that can fail returns BK_OK or a negative code (binkin_error.h). */
+#ifndef BINKIN_H
+#define BINKIN_H
+
+#include "binkin_error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BK_VERSION_MAJOR 0
+#define BK_VERSION_MINOR 1
+#define BK_VERSION_PATCH 0
+BK_API const char *bk_version(void); /* "0.1.0" */
+/* Which BLAS answers, as it names itself: "OpenBLAS 0.3.21 SkylakeX". */
+BK_API const char *bk_blas_name(void);
+
+/* ---- models ----------------------------------------------------------- */
+
+struct bk_model;
+/* `path` NULL: $BINKIN_MODEL, else the installed default, else models/ of the source tree the library was built in. */
+BK_API BK_MUST_CHECK int bk_model_load(struct bk_model **out, const char *path, struct bk_error *err);
+BK_API void bk_model_free(struct bk_model *m);
+
+struct bk_model_info {
+    const char *kind;       /* "mffa", "safe" */
+    const char *aff;        /* the reading of attention feature fusion */
+    const char *tokens;     /* "safe/1": token rules and their version */
+    const char *provenance; /* JSON object */
+    const char *archs;      /* "amd64,armhf": trained for these */
+    size_t dim;             /* numbers of a function vector */
+    size_t n_words, n_params;
+    uint32_t max_insns;
+    uint64_t hash;
+};
+BK_API void bk_model_describe(struct bk_model_info *out, const struct bk_model *m);
+
+/* ---- binaries --------------------------------------------------------- */
+
+struct bk_binary;
+/* Reads the file and finds its functions; decodes nothing yet. */
+BK_API BK_MUST_CHECK int bk_binary_open(struct bk_binary **out, const char *path, struct bk_error *err);
+BK_API void bk_binary_close(struct bk_binary *b);
+/* Troubles that did not keep the file from being read: bad members, cut symbols, ... */
+BK_API size_t bk_binary_n_troubles(const struct bk_binary *b);
+BK_API const struct bk_error *bk_binary_trouble(const struct bk_binary *b, size_t i);
+
+struct bk_member_info { /* one image: the file itself or a member of an archive */
+    const char *member; /* NULL for a plain file */
+    const char *arch;   /* "amd64", "i386", "armhf", "arm64", "mips", "mips64" */
+    const char *kind;   /* "executable", "shared", "object" */
+    bool big_endian, stripped;
+    size_t n_sections, n_symbols, n_unwinds, n_functions;
+    uint64_t code_bytes; /* size of its code sections */
+};
+BK_API size_t bk_binary_n_members(const struct bk_binary *b);
+BK_API void bk_binary_member(struct bk_member_info *out, const struct bk_binary *b, size_t i);
+
+struct bk_function_info {
+    const char *name;         /* first of names, or NULL */
+    const char *const *names; /* n_names aliases */
+    size_t n_names;
+    uint64_t addr, size; /* bytes */
+    const char *arch;
+    const char *bound; /* "symbol", "next-symbol", "eh_frame", "exidx": how its bounds are known */
+    size_t member;
+};
+BK_API size_t bk_binary_n_functions(const struct bk_binary *b);
+BK_API void bk_binary_function(struct bk_function_info *out, const struct bk_binary *b, size_t i);
+/* The function of this name, or at or around the address ("0x1234"). More than one
+ * of the name: the first, and *n_found, NULL allowed, says how many. BK_ENOTFOUND. */
+BK_API BK_MUST_CHECK int bk_binary_find(size_t *out, size_t *n_found, const struct bk_binary *b, const char *what,
+                                        struct bk_error *err);
+
+struct bk_function_stats {
+    size_t n_insns, n_blocks, n_edges, n_callees;
+    uint64_t bytes_code, bytes_data, bytes_bad; /* sum: the function's size; bad: could not be decoded */
+};
+/* Decodes functions [first, first + n) into out[0..n). */
+BK_API BK_MUST_CHECK int bk_binary_stats(struct bk_function_stats *out, const struct bk_binary *b, size_t first,
+                                         size_t n, unsigned threads, struct bk_error *err);
+/* Calls `fn` with each instruction of function i: its address, its word by the token rules, its block. A nonzero return stops and is returned. */
+typedef int bk_insn_fn(void *ctx, uint64_t addr, const char *word, size_t block);
+BK_API BK_MUST_CHECK int bk_binary_words(const struct bk_binary *b, size_t i, bk_insn_fn *fn, void *ctx,
+                                         struct bk_error *err);
+
+/* ---- vectors and scores ----------------------------------------------- */
+
+typedef void bk_progress_fn(void *ctx, const char *what, size_t done, size_t total);
+
+struct bk_embed_options { /* zero-initialised: defaults */
+    unsigned threads;     /* 0: one per core */
+    bool any_arch;        /* embed architectures the model was not trained for, instead of refusing */
+    bk_progress_fn *progress;
+    void *progress_ctx;
+};
+/* Unit vectors (n x dim floats) of the functions whose indices are given. BK_EMISMATCH, with the
+ * architecture in the message, when the model was not trained for one of them. `unknown`, NULL allowed, gets each function's share
+ * of words the vocabulary lacks. */
+BK_API BK_MUST_CHECK int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct bk_binary *b,
+                                  const size_t *functions, size_t n, const struct bk_embed_options *opt,
+                                  struct bk_error *err);
+/* Cosine of two functions, [-1, 1]. */
+BK_API BK_MUST_CHECK int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a, size_t fa,
+                                    const struct bk_binary *b, size_t fb, const struct bk_embed_options *opt,
+                                    struct bk_error *err);
+
+struct bk_match_options { /* zero-initialised: defaults */
+    struct bk_embed_options embed;
+    size_t k;          /* answers a query, 0: 1 */
+    size_t min_blocks; /* functions with fewer basic blocks are left out on both sides; 0: 1 */
+    bool truth;        /* score by symbol names; names are not looked at before the answers stand */
+};
+struct bk_match {
+    size_t query, answer; /* functions of A and B */
+    float score;
+    unsigned rank; /* 1 = best */
+    int right;     /* with truth: 1 a name in common, 0 none, -1 the query's name is not in B */
+};
+struct bk_matches {
+    size_t n;
+    const struct bk_match *v;                    /* grouped by query, in order of rank */
+    size_t n_queries, n_pool;                    /* functions of A that were asked, of B that were candidates */
+    size_t n_left_out_a, n_left_out_b;           /* by min_blocks, empty functions */
+    size_t n_judged;                             /* with truth: queries whose name B has */
+    double recall_at_1, recall_at_10, mrr_at_10; /* over n_judged */
+};
+BK_API BK_MUST_CHECK int bk_match(struct bk_matches **out, const struct bk_model *m, const struct bk_binary *a,
+                                  const struct bk_binary *b, const struct bk_match_options *opt, struct bk_error *err);
+BK_API void bk_matches_free(struct bk_matches *m);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,42 @@
+/* feature: a decoded function -> what a model may see of it.
+ *
+ * The token rules live here and nowhere else. One rule set exists, `safe`: the whole instruction is one word
+ * (Massarelli et al. 2019; doc/tokens.md). Any change that alters one word of one golden file raises
+ * BK_TOKENS_VERSION; models and data sets store name and version, and a mismatch is refused. */
+#ifndef BK_FEATURE_H
+#define BK_FEATURE_H
+
+#include "code/code.h"
+
+#define BK_TOKENS_NAME    "safe"
+#define BK_TOKENS_VERSION 1
+
+/* Bytes of the longest word with its NUL; a longer one is cut and ends in '~'. */
+#define BK_WORD_MAX 192
+
+/* The letter of an architecture's words: X (amd64, i386), A (armhf), V (arm64), M (mips, mips64). */
+char bk_word_prefix(enum bk_arch arch);
+/* "X_UNK" and its like: the word that stands for one the vocabulary has not. */
+const char *bk_word_unknown(enum bk_arch arch);
+/* "X_EOF": stands five times after each function in the i2v stream. */
+const char *bk_word_end(enum bk_arch arch);
+/* Writes the word of one instruction, NUL-terminated, and returns its length. */
+size_t bk_word_write(char out[BK_WORD_MAX], enum bk_arch arch, const struct bk_insn *insn);
+
+/* A function as the sequence models see it: ids of its words in linear address order. */
+struct bk_word_seq {
+    uint32_t *v; /* heap, `n` used of `cap`; free with bk_word_seq_done() */
+    size_t n, cap;
+    size_t n_unknown;
+};
+/* Zero-initialise once, reuse for many functions. */
+void bk_word_seq_done(struct bk_word_seq *s);
+/* Ids from `words`; a word that is not there becomes the id of bk_word_unknown(arch), and is counted. At most
+ * `max` words (0: all). BK_EMISMATCH when `words` lacks the architecture's unknown word. */
+BK_MUST_CHECK int bk_word_seq_find(struct bk_word_seq *out, const struct bk_strtab *words, const struct bk_body *body,
+                                   size_t max, struct bk_error *err);
+/* The same, but new words are added to `words`. */
+BK_MUST_CHECK int bk_word_seq_intern(struct bk_word_seq *out, struct bk_strtab *words, const struct bk_body *body,
+                                     size_t max, struct bk_error *err);
+
+#endif

@@ -1,0 +1,111 @@
+/* model: word ids -> vector. The networks of MFFA-Net (Li et al. 2023, doi 10.1038/s41598-023-31280-w) and SAFE
+ * (Massarelli et al. 2019, arXiv 1811.05296), and the file that carries one: token rules, vocabulary,
+ * weights, provenance.
+ *
+ * Dims, fixed once: B functions of a batch, T words of one function, M words of all B together (packed, never padded), V words of
+ * the vocabulary, D word vector (100), U recurrent state, both ways together (100), A attention depth (250), R hops
+ * (10), E dense layer (2000), N outputs of a branch (100), O numbers of the function vector (N or 2N). Matrices are row-major.
+ *
+ * All of the network is written over bk_real: float in the library, double where tests check gradients. */
+#ifndef BK_MODEL_H
+#define BK_MODEL_H
+
+#include "feature/feature.h"
+#include "nn/nn.h"
+
+/* ---- the network ------------------------------------------------------ */
+
+/* How P (SAFE branch) and Q (fused semantic features) become the function vector f; MFFA-Net section
+ * "attention feature fusion", whose formulas did not survive: each is a reading of its words.
+ * C = Q P^T (N x N); row_softmax over each row. X(id, name) */
+#define BK_AFFS(X)                                                                                                     \
+    X(BK_AFF_MATRIX, "matrix")     /* f = (row_softmax(C) P) (+) (row_softmax(C^T) Q) */                               \
+    X(BK_AFF_RESIDUAL, "residual") /* f = (P + row_softmax(C) P) (+) (Q + row_softmax(C^T) Q) */                       \
+    X(BK_AFF_GATE, "gate")         /* f = (w_P * P) (+) (w_Q * Q), w = N softmax of C's column (P) and row (Q) sums */ \
+    X(BK_AFF_NONE, "none")         /* f = P (+) Q */                                                                   \
+    X(BK_AFF_P, "p")               /* f = P: this is SAFE */                                                           \
+    X(BK_AFF_Q, "q")               /* f = Q */
+
+enum bk_aff {
+#define BK_AFF_ENUM(id, name) id,
+    BK_AFFS(BK_AFF_ENUM)
+#undef BK_AFF_ENUM
+        BK_AFF_COUNT
+};
+
+struct bk_net_config {
+    uint32_t d, u, a, r, e, n;
+    uint32_t max_insns; /* words beyond this are not seen */
+    enum bk_aff aff;
+    bool aff_scale;  /* C times 1/sqrt(N) */
+    bool aff_norm;   /* P and Q brought to unit length before the fusion */
+    bool aff_linear; /* f = W f + b, 2N -> N, behind the fusion */
+};
+/* The paper's sizes. `kind` is "mffa" (with BK_AFF_DEFAULT) or "safe". False: unknown kind. */
+bool bk_net_config_default(struct bk_net_config *out, const char *kind);
+/* "none", "residual+scale+norm+linear", ...: the value of the `aff` switch. BK_EINVAL names the bad part. */
+BK_MUST_CHECK int bk_net_config_set_aff(struct bk_net_config *cfg, const char *text, struct bk_error *err);
+void bk_net_config_aff(char out[64], const struct bk_net_config *cfg); /* the text back */
+/* Refuses zero, odd U and sizes over sane limits (also of files). */
+BK_MUST_CHECK int bk_net_config_check(const struct bk_net_config *cfg, struct bk_error *err);
+size_t bk_net_outputs(const struct bk_net_config *cfg); /* O */
+
+/* The trainable tensors live in one block; this list, made from one X-macro in net.c, alone says where. */
+struct bk_tensor {
+    const char *name;
+    size_t rows, cols; /* cols 1: a vector */
+    size_t offset;     /* in numbers from the start of the block */
+};
+#define BK_NET_MAX_TENSORS 24
+size_t bk_net_tensors(struct bk_tensor out[BK_NET_MAX_TENSORS], const struct bk_net_config *cfg);
+size_t bk_net_n_params(const struct bk_net_config *cfg);
+/* Glorot-uniform matrices, zero biases, gate bias 1 (the TensorFlow 1 GRU cell). */
+void bk_net_init(bk_real *params, const struct bk_net_config *cfg, struct bk_rng *rng);
+
+/* One function as input: `n` ids into the word matrix, only the first max_insns are read. n == 0 gives the zero vector. */
+struct bk_seq {
+    const uint32_t *ids;
+    size_t n;
+};
+
+/* Scratch and activations of one shard; reused from batch to batch, grows as needed. One per thread. */
+struct bk_pass;
+BK_MUST_CHECK int bk_pass_new(struct bk_pass **out, const struct bk_net_config *cfg, struct bk_error *err);
+void bk_pass_free(struct bk_pass *p);
+/* f (B x O) of `b` functions; words: V x D word vectors, `n_words` = V, ids checked against it (BK_EINVAL). `penalty`, NULL allowed, receives
+ * sum over the functions of ||A A^T - I||_F^2, A (R x T) the attention of the function. Keeps the activations
+ * for one bk_pass_backward() when `keep`. */
+BK_MUST_CHECK int bk_pass_forward(struct bk_pass *p, bk_real *f, const bk_real *params, const bk_real *words,
+                                  size_t n_words, const struct bk_seq *seqs, size_t b, bool keep, double *penalty,
+                                  struct bk_error *err);
+/* Adds to `grads` (one block like params) the gradient of sum(df * f) + penalty_scale * penalty. */
+void bk_pass_backward(struct bk_pass *p, bk_real *grads, const bk_real *params, const bk_real *df,
+                      double penalty_scale);
+
+/* ---- the model file --------------------------------------------------- */
+
+/* Immutable once open; shared by threads. */
+struct bk_model {
+    char kind[8]; /* "mffa" or "safe" */
+    struct bk_net_config net;
+    uint32_t archs;                /* bit 1 << enum bk_arch: architectures it was trained for */
+    const struct bk_strtab *words; /* the vocabulary, V ids; 0 is padding */
+    const float *word_vectors;     /* V x D, row 0 zero */
+    const float *params;
+    const char *provenance; /* JSON object: data, split, seed, commands, scores; never NULL */
+    uint64_t hash;          /* of the file; two models never mix in silence */
+    void *owner;
+};
+BK_MUST_CHECK int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err);
+BK_MUST_CHECK int bk_model_open_bytes(struct bk_model **out, const uint8_t *data, size_t size, struct bk_error *err);
+void bk_model_close(struct bk_model *m);
+/* Writes a model file; `half` stores word vectors and weights as IEEE binary16. `m` is only read. */
+BK_MUST_CHECK int bk_model_save(const struct bk_model *m, const char *path, bool half, struct bk_error *err);
+
+/* Unit vectors (n x O) of n functions, packed in fixed batches: independent of `threads`, and of the neighbours in the batch but
+ * for rounding. A function without words gives the zero vector. `progress`, NULL allowed, is called now and then on the calling thread. */
+typedef void bk_model_progress(void *ctx, size_t done, size_t total);
+BK_MUST_CHECK int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+                                 unsigned threads, bk_model_progress *progress, void *ctx, struct bk_error *err);
+
+#endif
