@@ -1,0 +1,128 @@
+/* train: what data sets, training and judging share among themselves. The public face is
+ * include/binkin_train.h.
+ *
+ * A data set is read whole into memory and is immutable then. Its functions are numbered from 0 in the order of
+ * the input files, inside a file by address; everything drawn or split names them by that number. */
+#ifndef BK_TRAIN_H
+#define BK_TRAIN_H
+
+#include "binkin_train.h"
+#include "feature/feature.h"
+
+/* ---- data set (dataset.c writes, dataset_read.c reads) ----------------- */
+
+/* Words of one function that are kept; `n_insns` tells the real number. */
+#define BK_DATA_MAX_WORDS 1000
+
+#define BK_DATA_MAJOR 1
+#define BK_DATA_MINOR 0
+
+/* One image: an input file, or one member of an input archive. Strings belong to the data set. */
+struct bk_data_file {
+    const char *path, *member; /* member NULL: a plain file */
+    const char *project, *version, *compiler, *level;
+    enum bk_arch arch;
+    uint64_t hash; /* bk_hash64 of the file's bytes (of the archive's) */
+};
+
+/* What counts as one source function: a (project, name), or several where they were seen to be aliases of one address
+ * somewhere in the project; two functions of unlike labels are never known aliases. */
+struct bk_data_label {
+    const char *project, *name; /* of several names the one met first */
+    uint64_t key, project_key;  /* hashes of the strings: name the label and the project independent of any order */
+};
+
+struct bk_data_func {
+    uint32_t label, file;  /* into labels, files */
+    const char *name;      /* full, as the symbol table has it */
+    uint64_t addr;         /* the binary function is (files[file].hash, member, addr) */
+    uint64_t key;          /* hash of that */
+    uint32_t n_blocks;     /* basic blocks */
+    uint32_t n_insns;      /* instructions, those beyond BK_DATA_MAX_WORDS too */
+    uint32_t n_words;      /* kept words, 1 .. BK_DATA_MAX_WORDS */
+    const uint32_t *words; /* ids into the data set's words, linear address order */
+};
+
+struct bk_dataset {
+    struct bk_dataset_info info;
+    size_t n, n_labels, n_files;
+    const struct bk_data_func *v;
+    const struct bk_data_label *labels;
+    const struct bk_data_file *files;
+    const struct bk_strtab *words; /* every word of every function, in order of first use; no word is unknown here */
+    void *owner;
+};
+static inline enum bk_arch bk_data_arch(const struct bk_dataset *d, size_t i)
+{
+    return d->files[d->v[i].file].arch;
+}
+/* bk_dataset_open over bytes (they may go when it returns); for tests and fuzzing. */
+BK_MUST_CHECK int bk_dataset_open_bytes(struct bk_dataset **out, const uint8_t *data, size_t size,
+                                        struct bk_error *err);
+
+/* ---- splits and pairs (split.c) ---------------------------------------- */
+
+enum bk_part { BK_PART_TRAIN, BK_PART_VALIDATION, BK_PART_TEST };
+
+/* The part of each function into part[0 .. d->n). The units (functions, labels, projects) are ranked by a hash of seed and key and
+ * cut at the exact proportions, rounded to whole units: independent of the order of functions. BK_EINVAL: all parts zero. */
+BK_MUST_CHECK int bk_split_parts(uint8_t *part, const struct bk_dataset *d, const struct bk_split *s,
+                                 struct bk_error *err);
+
+/* Functions that pairs are drawn among, grouped by label. */
+struct bk_group {
+    size_t n;
+    uint32_t *v;     /* n functions, sorted by label, then number */
+    uint32_t *begin; /* v[begin[k] .. end[k]) are the functions with the label of v[k], k itself among them */
+    uint32_t *end;
+    size_t n_labels, max_label; /* distinct labels, functions of the largest one */
+};
+/* The functions of part `which` (`part` NULL: all of the data set) with at least `min_blocks` basic blocks. */
+BK_MUST_CHECK int bk_group_init(struct bk_group *out, const struct bk_dataset *d, const uint8_t *part,
+                                enum bk_part which, uint32_t min_blocks, struct bk_error *err);
+void bk_group_done(struct bk_group *g);
+/* A partner of v[k], as a position in v: same label and not k, or another label. SIZE_MAX: there is none. Uniform. */
+size_t bk_group_similar(const struct bk_group *g, size_t k, struct bk_rng *rng);
+size_t bk_group_dissimilar(const struct bk_group *g, size_t k, struct bk_rng *rng);
+
+struct bk_pair {
+    uint32_t a, b; /* positions in the group's v */
+    bool similar;
+};
+struct bk_pairs {
+    size_t n;
+    struct bk_pair *v; /* heap, end with bk_pairs_done() */
+};
+/* One similar and one dissimilar pair, in this order, for each function that has both partners; at most `max`
+ * pairs (0: all) of functions drawn without replacement. Fixed by seed. */
+BK_MUST_CHECK int bk_pairs_fixed(struct bk_pairs *out, const struct bk_group *g, size_t max, uint64_t seed,
+                                 struct bk_error *err);
+void bk_pairs_done(struct bk_pairs *p);
+
+/* Streams of bk_rng_seed, so that one seed never draws the same numbers for two uses. */
+enum bk_stream { BK_STREAM_PAIRS = 0x70, BK_STREAM_QUERIES, BK_STREAM_POOLS, BK_STREAM_TRAINER = 0x100 /* and up */ };
+
+/* ---- metrics (metrics.c) ----------------------------------------------- */
+
+/* Area under the ROC curve (Mann-Whitney, a tie counts half) and average precision (sum of (R_i - R_i-1) P_i over distinct scores,
+ * no interpolation) of n scores. BK_EINVAL: one class is empty, or a score is no number. */
+BK_MUST_CHECK int bk_metric_auc_ap(double *auc, double *ap, const float *score, const bool *similar, size_t n,
+                                   struct bk_error *err);
+
+/* Ranks of the one right answer, 1 = best. Recall@k is the share of ranks <= k, MRR@10 the mean of 1/rank, 0 beyond 10. */
+struct bk_rank_sum {
+    size_t n, at_1, at_10;
+    double reciprocal;
+};
+void bk_rank_add(struct bk_rank_sum *s, size_t rank);
+/* The rank of `right` among `wrong[0..n)`, ties against it: a model that gives one score to all ranks last. */
+size_t bk_rank_of(float right, const float *wrong, size_t n);
+
+/* ---- judging (eval.c), also used on the validation part while training -- */
+
+/* Scores of pairs from unit vectors: row i of `vectors` (dim floats) belongs to g->v[i]. */
+void bk_pairs_score(float *score, const struct bk_pairs *p, const float *vectors, size_t dim);
+/* Which of the data set's words the vocabulary holds: map[id] is the id in `vocabulary`, or BK_STR_NONE; d->words entries. */
+void bk_words_map(uint32_t *map, const struct bk_dataset *d, const struct bk_strtab *vocabulary);
+
+#endif
