@@ -42,8 +42,8 @@ void *bk_calloc(size_t n, size_t size);
 
 /* Makes room for one more element of a heap array {T *v; size_t n, cap}: grows by half, keeps `v` on
  * failure. if (!BK_GROW(a)) return bk_fail_nomem(...); a.v[a.n++] = x; */
-#define BK_GROW(a) bk_grow((void **)&(a).v, &(a).cap, (a).n + 1, sizeof *(a).v)
-bool bk_grow(void **v, size_t *cap, size_t need, size_t elem);
+#define BK_GROW(a) bk_grow(&(a).v, &(a).cap, (a).n + 1, sizeof *(a).v)
+bool bk_grow(void *v, size_t *cap, size_t need, size_t elem); /* v: the address of a T * */
 
 /* ---- arena: many small objects with one life ------------------------- */
 
@@ -129,7 +129,8 @@ double bk_now(void); /* seconds, monotonic */
  * "data", "word", "ckpt"), u16 major, u16 minor, u32 entry count, u32 0, u64 file size, u64
  * XXH3 of header (this field 0) and directory. Directory entry: 32-byte name (NUL-padded), u64 offset,
  * u64 size, u64 XXH3 of the bytes. Entries begin at multiples of 64. doc/format.md is the
- * spec. Unknown entries are ignored; another kind or a newer major is refused. */
+ * spec. Entries lie in the order of the directory and do not overlap; names of 1 to 31 bytes occur once; at most 4096 entries.
+ * Unknown entries are ignored; another kind or a newer major is refused. */
 struct bk_pack_writer;
 BK_MUST_CHECK int bk_pack_create(struct bk_pack_writer **out, const char *path, const char kind[4], unsigned major,
                                  unsigned minor, struct bk_error *err);
@@ -149,7 +150,7 @@ BK_MUST_CHECK int bk_pack_open_bytes(struct bk_pack **out, const uint8_t *data, 
 void bk_pack_close(struct bk_pack *p);
 /* A cursor over one entry; BK_ENOTFOUND names the missing entry. Entry bytes stay valid until close. */
 BK_MUST_CHECK int bk_pack_entry(struct bk_cursor *out, const struct bk_pack *p, const char *name, struct bk_error *err);
-/* XXH3-64 over the directory: names a file's whole content. */
+/* The checksum in the header, which covers kind, version and every entry's checksum: names a file's whole content. */
 uint64_t bk_pack_hash(const struct bk_pack *p);
 
 uint64_t bk_hash64(const void *data, size_t size); /* XXH3-64 */
