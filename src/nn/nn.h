@@ -1,4 +1,14 @@
-/* nn: the arithmetic of the networks over packed batches. */
+/* nn: the arithmetic of the networks over packed batches.
+ *
+ * A batch of functions is sorted by length, longest first, and packed time-major: the rows of step t are the words
+ * number t of the functions still running, which are a prefix of the batch. No row is padding, recurrent products
+ * shrink with the batch, and both directions of a recurrence use one layout.
+ *
+ * Every op has its forward and its backward side by side. Backward adds to gradients (names in d...) unless the
+ * comment says otherwise. Matrices are row-major; ld is the distance of rows. Nothing here allocates: outputs and
+ * scratch are the caller's. Nothing here uses threads: the caller shards.
+ *
+ * bk_real is float in the library and double in the build that checks gradients. */
 #ifndef BK_NN_H
 #define BK_NN_H
 
@@ -9,5 +19,159 @@ typedef double bk_real;
 #else
 typedef float bk_real;
 #endif
+
+/* ---- BLAS: this room is its only user ---------------------------------- */
+
+/* Makes BLAS run on the calling thread alone, in the whole process: our own workers are the threads. Idempotent;
+ * bk_pass_new() calls it, and whoever calls bk_gemm() without a pass calls it first. */
+void bk_blas_single_thread(void);
+/* Library, version and kernel in use, for example "OpenBLAS 0.3.21 ... SkylakeX ..."; never NULL, static. */
+const char *bk_blas_describe(void);
+
+enum bk_op { BK_N, BK_T }; /* a matrix as it is, or transposed */
+/* C (m x n) = alpha * op(A) (m x k) op(B) (k x n) + beta * C. */
+void bk_gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, bk_real alpha, const bk_real *a, size_t lda,
+             const bk_real *b, size_t ldb, bk_real beta, bk_real *c, size_t ldc);
+
+/* ---- elementwise -------------------------------------------------------- */
+
+/* y may be x. In float: relative error below 4e-7 (a few units in the last place) on the whole line. exp is cut to
+ * [-87.3, 88.3], so it gives neither 0 nor infinity. In double: libm. */
+void bk_exp(bk_real *y, const bk_real *x, size_t n);
+void bk_tanh(bk_real *y, const bk_real *x, size_t n);
+void bk_sigmoid(bk_real *y, const bk_real *x, size_t n);
+
+/* ---- packing ------------------------------------------------------------ */
+
+struct bk_packing {
+    size_t b;            /* functions, each with at least one word, longest first */
+    size_t t;            /* steps: words of the longest */
+    size_t m;            /* rows: words of all together */
+    const uint32_t *row; /* t + 1 of them: step s has the rows [row[s], row[s + 1]), function i of it is row[s] + i */
+};
+static inline size_t bk_packing_active(const struct bk_packing *pk, size_t step)
+{
+    return pk->row[step + 1] - pk->row[step];
+}
+
+/* out[i] = table[index[i]], rows of `cols` numbers. */
+void bk_rows_gather(bk_real *out, const bk_real *table, const uint32_t *index, size_t m, size_t cols);
+/* table[index[i]] += in[i]. */
+void bk_rows_scatter_add(bk_real *table, const bk_real *in, const uint32_t *index, size_t m, size_t cols);
+/* out (cols) += sum of the rows of in. */
+void bk_rows_sum(bk_real *out, const bk_real *in, size_t m, size_t cols);
+
+/* ---- GRU, one direction; the cell of TensorFlow 1 ----------------------- */
+
+/*   [rg, z] = sigmoid([x, h] Wg + bg),  c = tanh([x, rg * h] Wc + bc),  h' = z * h + (1 - z) * c
+ * The state has s numbers. The halves of the products that depend on x alone are in `gate` and `cand` on entry. */
+struct bk_gru {
+    size_t s;
+    bool reverse;      /* from the last word to the first */
+    const bk_real *wg; /* s x 2s: the rows of Wg that meet h */
+    const bk_real *wc; /* s x s */
+    /* Of m rows each, kept from forward to backward: */
+    bk_real *gate; /* x 2s. Forward: in x Wgx + bg, out [rg, z]. Backward: out the gradient of what came in */
+    bk_real *cand; /* x s. Forward: in x Wcx + bc, out c. Backward: out the gradient of what came in */
+    bk_real *prev; /* x s: the state before the step */
+    bk_real *rh;   /* x s: rg * prev */
+};
+/* h: m rows of s numbers, ldh apart. */
+void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh);
+/* dh is the gradient of h. scratch: bk_gru_scratch() numbers. dwg, dwc like wg, wc. */
+void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, const bk_real *dh, size_t lddh, bk_real *dwg,
+                     bk_real *dwc, bk_real *scratch);
+size_t bk_gru_scratch(size_t s, size_t b);
+
+/* ---- self-attention ----------------------------------------------------- */
+
+/*   A = softmax over the positions of a function (Ws2 tanh(Ws1 H^T)),  F = A H
+ * Masked by construction: there are no padded positions. */
+struct bk_attention {
+    size_t u, a, r;
+    const bk_real *ws1; /* a x u */
+    const bk_real *ws2; /* r x a */
+    bk_real *z;         /* m x a: tanh(H Ws1^T), kept */
+    bk_real *att;       /* m x r: A^T, kept */
+    bk_real *gram;      /* b x r x r: A A^T - I of each function, kept; NULL: no penalty wanted */
+};
+/* f: b x (r u), row k of F at f + k u. Returns the penalty, sum of ||A A^T - I||_F^2, or 0. scratch: bk_attention_scratch(). */
+double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, const bk_real *h,
+                            bk_real *scratch);
+/* Adds to dh the gradient through F and penalty_scale times that of the penalty (0: gram may be NULL). */
+void bk_attention_backward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *dws1, bk_real *dws2,
+                           bk_real *dh, const bk_real *df, const bk_real *h, double penalty_scale, bk_real *scratch);
+size_t bk_attention_scratch(const struct bk_attention *at, const struct bk_packing *pk);
+
+/* ---- dense -------------------------------------------------------------- */
+
+/* y (b x out) = [relu] (x (b x in) W^T + bias), W out x in. */
+void bk_dense_forward(bk_real *y, const bk_real *x, const bk_real *w, const bk_real *bias, size_t b, size_t in,
+                      size_t out, bool relu);
+/* y: what forward gave. dy is overwritten by the gradient before the relu. dx is overwritten (not added to). */
+void bk_dense_backward(bk_real *dx, bk_real *dw, bk_real *dbias, bk_real *dy, const bk_real *y, const bk_real *x,
+                       const bk_real *w, size_t b, size_t in, size_t out, bool relu);
+
+/* ---- semantic feature fusion (MFFA-Net) --------------------------------- */
+
+/*   Q = max over the positions i of a function of tanh(W (x_i (+) h_i) + bias)
+ * The x half of the product depends on the word alone: xw has it, bias included, for each distinct word. */
+struct bk_sff {
+    size_t d, u, n;
+    const bk_real *w;     /* n x (d + u): x half | h half of each row */
+    const bk_real *xw;    /* distinct words x n */
+    const uint32_t *word; /* m: row -> distinct word */
+    uint32_t *arg;        /* b x n: the row that gave the maximum, kept */
+};
+void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, const bk_real *h,
+                    bk_real *scratch);
+/* x: distinct words x d. dq is the gradient of q, and q what forward gave. */
+void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
+                     const bk_real *dq, const bk_real *q, const bk_real *x, const bk_real *h);
+size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk);
+
+/* ---- attention feature fusion (MFFA-Net): two vectors of n to 2n --------- */
+
+/* The readings that fuse; "p" and "q" alone need no op. C = scale q p^T.
+ *   NONE      f = p (+) q
+ *   MATRIX    f = (row_softmax(C) p) (+) (row_softmax(C^T) q)
+ *   RESIDUAL  f = (p + row_softmax(C) p) (+) (q + row_softmax(C^T) q)
+ *   GATE      f = (n softmax(column sums of C) * p) (+) (n softmax(row sums of C) * q) */
+enum bk_fusion { BK_FUSION_NONE, BK_FUSION_MATRIX, BK_FUSION_RESIDUAL, BK_FUSION_GATE };
+/* f: 2n numbers. scratch: 2n. */
+void bk_fusion_forward(bk_real *f, const bk_real *p, const bk_real *q, size_t n, enum bk_fusion how, double scale,
+                       bk_real *scratch);
+void bk_fusion_backward(bk_real *dp, bk_real *dq, const bk_real *df, const bk_real *p, const bk_real *q, size_t n,
+                        enum bk_fusion how, double scale, bk_real *scratch);
+
+/* y = x / |x|; the zero vector stays. Returns |x|. y may be x. */
+double bk_unit_forward(bk_real *y, const bk_real *x, size_t n);
+/* dx += gradient; y and norm as forward gave them. Nothing where norm is 0. */
+void bk_unit_backward(bk_real *dx, const bk_real *dy, const bk_real *y, double norm, size_t n);
+
+/* ---- losses over shared embeddings ---------------------------------------- */
+
+/* Pair i is the rows left[i] and right[i] of f; a row may stand in any number of pairs, so each distinct function
+ * of a batch is embedded once. y[i]: +1 similar, -1 dissimilar. Returns sum over the pairs of (cos - y)^2 and adds its
+ * gradient to df (like f). The cosine with a zero vector is 0 and has no gradient. cosines, NULL allowed, receives them. */
+double bk_cosine_loss(bk_real *df, bk_real *cosines, const bk_real *f, size_t o, const uint32_t *left,
+                      const uint32_t *right, const int8_t *y, size_t n_pairs);
+
+/* In-batch contrast. Row anchor[i] of f belongs to row positive[i], and the other positives of the batch are its negatives, but for
+ * those with label[j] == label[i]. With S_ij = cos(anchor i, positive j) / temperature returns
+ * sum over i of (-log row_softmax(S)_ii - log column_softmax(S)_ii) / 2 and adds its gradient to df. scratch:
+ * bk_contrast_scratch() numbers. */
+double bk_contrast_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *anchor, const uint32_t *positive,
+                        const uint32_t *label, size_t n_pairs, double temperature, bk_real *scratch);
+size_t bk_contrast_scratch(size_t n_pairs, size_t o);
+
+/* ---- Adam (Kingma and Ba 2015): beta .9 and .999, epsilon 1e-8, bias-corrected ---- */
+
+/* One step, number `step` (from 1), over the numbers [first, first + n) of flat blocks. The gradient is the sum of the
+ * `n_grads` blocks in their order, one a shard; they are left zero, ready for the next batch. To use threads, give
+ * each item a fixed range (BK_ADAM_RANGE numbers), so that the result does not depend on their number. */
+#define BK_ADAM_RANGE 65536
+void bk_adam(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, size_t n_grads, size_t first, size_t n,
+             uint64_t step, double rate);
 
 #endif
