@@ -89,23 +89,54 @@ struct bk_model {
     char kind[8]; /* "mffa" or "safe" */
     struct bk_net_config net;
     uint32_t archs;                /* bit 1 << enum bk_arch: architectures it was trained for */
-    const struct bk_strtab *words; /* the vocabulary, V ids; 0 is padding */
+    const struct bk_strtab *words; /* the vocabulary, V ids; 0 is padding, the empty word */
     const float *word_vectors;     /* V x D, row 0 zero */
     const float *params;
     const char *provenance; /* JSON object: data, split, seed, commands, scores; never NULL */
-    uint64_t hash;          /* of the file; two models never mix in silence */
+    /* How its data set was divided, so that judging can take the part the training never saw. */
+    uint32_t split_by;       /* enum bk_split_by */
+    uint32_t split_parts[3]; /* train : validation : test */
+    uint64_t split_seed;
+    uint64_t dataset_hash;
+    uint64_t hash; /* of the file; two models never mix in silence */
     void *owner;
 };
 BK_MUST_CHECK int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err);
+/* `data` is not needed after the call. */
 BK_MUST_CHECK int bk_model_open_bytes(struct bk_model **out, const uint8_t *data, size_t size, struct bk_error *err);
 void bk_model_close(struct bk_model *m);
-/* Writes a model file; `half` stores word vectors and weights as IEEE binary16. `m` is only read. */
+/* Writes a model file; `half` stores word vectors and weights as IEEE binary16, BK_ELIMIT where one is too large for it.
+ * `m` is only read; what is not finite is refused. */
 BK_MUST_CHECK int bk_model_save(const struct bk_model *m, const char *path, bool half, struct bk_error *err);
 
 /* Unit vectors (n x O) of n functions, packed in fixed batches: independent of `threads`, and of the neighbours in the batch but
- * for rounding. A function without words gives the zero vector. `progress`, NULL allowed, is called now and then on the calling thread. */
+ * for rounding; equal inputs of one call give equal vectors. A function without words gives the zero vector. `progress`,
+ * NULL allowed, is called now and then on the calling thread. */
 typedef void bk_model_progress(void *ctx, size_t done, size_t total);
 BK_MUST_CHECK int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
                                  unsigned threads, bk_model_progress *progress, void *ctx, struct bk_error *err);
+
+/* ---- parts of files that models and word-vector files have in common --- */
+
+/* IEEE binary16, to the nearest, ties to even. Too large becomes infinite, not a number stays so. */
+uint16_t bk_half_from_float(float x);
+float bk_half_to_float(uint16_t h);
+
+/* A vocabulary: u32 count, then each word with its NUL, in order of id; id 0 is the empty word. Refuses duplicates, words longer
+ * than BK_WORD_MAX and what is left over. What is written is on the heap. */
+BK_MUST_CHECK int bk_vocabulary_read(struct bk_strtab **out, struct bk_cursor c, struct bk_error *err);
+BK_MUST_CHECK int bk_vocabulary_write(uint8_t **out, size_t *size, const struct bk_strtab *words, struct bk_error *err);
+/* rows x cols numbers of an entry that holds exactly those, as f32 or as binary16 (told by its size), on the heap. Refuses
+ * what is not finite; `name` is for messages. */
+BK_MUST_CHECK int bk_floats_check(struct bk_cursor c, const char *name, size_t rows, size_t cols, struct bk_error *err);
+BK_MUST_CHECK int bk_floats_read(float *out, struct bk_cursor c, const char *name, size_t n, struct bk_error *err);
+BK_MUST_CHECK int bk_floats_write(uint8_t **out, size_t *size, const char *name, const float *v, size_t n, bool half,
+                                  struct bk_error *err);
+/* "amd64,armhf" from bits and back; false: an architecture this program does not know, or none at all. */
+#define BK_ARCH_LIST_MAX 64
+void bk_arch_list(char out[BK_ARCH_LIST_MAX], uint32_t archs);
+bool bk_arch_list_parse(uint32_t *archs, const char *text);
+/* BK_EMISMATCH unless name and version are those of this program's token rules; `what` begins the message. */
+BK_MUST_CHECK int bk_tokens_check(const char *what, const char *name, uint32_t version, struct bk_error *err);
 
 #endif

@@ -1,0 +1,685 @@
+/* The model file and embedding. The layout is in doc/format.md. */
+#include "model/model.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL_KIND  "modl"
+#define MODEL_MAJOR 1
+#define MODEL_MINOR 0
+
+/* ---- binary16 --------------------------------------------------------- */
+
+uint16_t bk_half_from_float(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    uint32_t sign = u >> 16 & 0x8000;
+    u &= 0x7fffffff;
+    if (u > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00);
+    if (u >= 0x477ff000) /* 65520: halfway between the largest half and the next power of two */
+        return (uint16_t)(sign | 0x7c00);
+    uint32_t mant, shift;
+    if (u >= 0x38800000) { /* 2^-14, the smallest normal half */
+        mant = u - (112u << 23);
+        shift = 13;
+    } else {
+        uint32_t e = u >> 23;
+        if (e < 102) /* below 2^-25: less than half of the smallest */
+            return (uint16_t)sign;
+        mant = (u & 0x7fffff) | 0x800000;
+        shift = 126 - e;
+    }
+    uint32_t q = mant >> shift, rest = mant & ((1u << shift) - 1), tie = 1u << (shift - 1);
+    if (rest > tie || (rest == tie && (q & 1)))
+        q++; /* a carry runs into the exponent, as it should */
+    return (uint16_t)(sign | q);
+}
+
+float bk_half_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, mant = h & 0x3ff, u;
+    if (e == 31) {
+        u = sign | 0x7f800000 | mant << 13;
+    } else if (e > 0) {
+        u = sign | (e + 112) << 23 | mant << 13;
+    } else if (mant == 0) {
+        u = sign;
+    } else {
+        uint32_t up = (uint32_t)__builtin_clz(mant) - 21; /* brings the leading one to bit 10 */
+        u = sign | (113 - up) << 23 | (mant << up & 0x3ff) << 13;
+    }
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+/* ---- parts shared with word-vector files -------------------------------- */
+
+int bk_vocabulary_read(struct bk_strtab **out, struct bk_cursor c, struct bk_error *err)
+{
+    *out = NULL;
+    uint32_t n = bk_read_u32(&c);
+    if (c.failed || n == 0 || n > c.size - c.pos)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary of %u words in %zu bytes", n, c.size);
+    struct bk_strtab *t = bk_strtab_new();
+    if (!t)
+        return bk_fail_nomem(err, n);
+    int rc = BK_OK;
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        const char *s = bk_read_str(&c);
+        size_t len = s ? strlen(s) : 0;
+        bool good = s && len < BK_WORD_MAX && (len == 0) == (i == 0);
+        for (size_t k = 0; good && k < len; k++)
+            good = s[k] > ' ' && s[k] <= '~';
+        if (!good) {
+            rc = bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: word %u is not one", i);
+            break;
+        }
+        uint32_t id = bk_strtab_intern(t, s, len);
+        if (id == BK_STR_NONE)
+            rc = bk_fail_nomem(err, len);
+        else if (id != i)
+            rc = bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: word %u repeats word %u", i, id);
+    }
+    if (!rc && c.pos != c.size)
+        rc = bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: %zu bytes after the last word", c.size - c.pos);
+    if (rc)
+        bk_strtab_free(t);
+    else
+        *out = t;
+    return rc;
+}
+
+static void put_u32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+}
+
+static uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+int bk_vocabulary_write(uint8_t **out, size_t *size, const struct bk_strtab *words, struct bk_error *err)
+{
+    uint32_t n = bk_strtab_count(words);
+    size_t total = 4;
+    for (uint32_t i = 0; i < n; i++)
+        total += strlen(bk_strtab_str(words, i)) + 1;
+    uint8_t *p = malloc(total);
+    if (!p)
+        return bk_fail_nomem(err, total);
+    put_u32(p, n);
+    size_t at = 4;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *s = bk_strtab_str(words, i);
+        size_t len = strlen(s) + 1;
+        memcpy(p + at, s, len);
+        at += len;
+    }
+    *out = p;
+    *size = total;
+    return BK_OK;
+}
+
+int bk_floats_check(struct bk_cursor c, const char *name, size_t rows, size_t cols, struct bk_error *err)
+{
+    size_t n, bytes;
+    if (!bk_mul_size(&n, rows, cols) || !bk_mul_size(&bytes, n, 4) || (c.size != bytes && c.size != bytes / 2))
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "%s: %zu bytes are not %zu x %zu numbers", name, c.size, rows,
+                       cols);
+    return BK_OK;
+}
+
+int bk_floats_read(float *out, struct bk_cursor c, const char *name, size_t n, struct bk_error *err)
+{
+    int rc = bk_floats_check(c, name, n, 1, err);
+    if (rc)
+        return rc;
+    const uint8_t *p = c.data;
+    if (c.size == 2 * n) {
+        for (size_t i = 0; i < n; i++)
+            out[i] = bk_half_to_float((uint16_t)(p[2 * i] | p[2 * i + 1] << 8));
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            uint32_t u = get_u32(p + 4 * i);
+            memcpy(&out[i], &u, 4);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(out[i]))
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "%s: number %zu is not finite", name, i);
+    return BK_OK;
+}
+
+int bk_floats_write(uint8_t **out, size_t *size, const char *name, const float *v, size_t n, bool half,
+                    struct bk_error *err)
+{
+    size_t width = half ? 2 : 4, total;
+    uint8_t *p = bk_mul_size(&total, n, width) ? malloc(total ? total : 1) : NULL;
+    if (!p)
+        return bk_fail_nomem(err, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(v[i])) {
+            free(p);
+            return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "%s: number %zu is not finite", name, i);
+        }
+        uint32_t u;
+        memcpy(&u, &v[i], 4);
+        if (half) {
+            u = bk_half_from_float(v[i]);
+            if ((u & 0x7c00) == 0x7c00) {
+                free(p);
+                return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET, "%s: %g is too large for binary16", name, (double)v[i]);
+            }
+            p[2 * i] = (uint8_t)u;
+            p[2 * i + 1] = (uint8_t)(u >> 8);
+        } else {
+            put_u32(p + 4 * i, u);
+        }
+    }
+    *out = p;
+    *size = total;
+    return BK_OK;
+}
+
+void bk_arch_list(char out[BK_ARCH_LIST_MAX], uint32_t archs)
+{
+    size_t at = 0;
+    out[0] = 0;
+    for (int a = BK_ARCH_NONE + 1; a < BK_ARCH_COUNT; a++)
+        if (archs >> a & 1)
+            at += (size_t)snprintf(out + at, BK_ARCH_LIST_MAX - at, "%s%s", at ? "," : "", bk_arch_name(a));
+}
+
+bool bk_arch_list_parse(uint32_t *archs, const char *text)
+{
+    *archs = 0;
+    for (;;) {
+        char name[16];
+        size_t n = strcspn(text, ",");
+        if (n == 0 || n >= sizeof name)
+            return false;
+        memcpy(name, text, n);
+        name[n] = 0;
+        enum bk_arch a = bk_arch_parse(name);
+        if (a == BK_ARCH_NONE)
+            return false;
+        *archs |= 1u << a;
+        if (!text[n])
+            return true;
+        text += n + 1;
+    }
+}
+
+int bk_tokens_check(const char *what, const char *name, uint32_t version, struct bk_error *err)
+{
+    if (strcmp(name, BK_TOKENS_NAME) != 0 || version != BK_TOKENS_VERSION)
+        return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "%s made with the token rules %.32s/%u, not %s/%d", what, name,
+                       version, BK_TOKENS_NAME, BK_TOKENS_VERSION);
+    return BK_OK;
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* What bk_model.owner points at; the model lives inside. */
+struct holder {
+    struct bk_model m;
+    struct bk_strtab *words;
+    float *word_vectors, *params;
+    char *provenance;
+};
+
+void bk_model_close(struct bk_model *m)
+{
+    if (!m)
+        return;
+    struct holder *h = m->owner;
+    bk_strtab_free(h->words);
+    free(h->word_vectors);
+    free(h->params);
+    free(h->provenance);
+    free(h);
+}
+
+static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_cursor c;
+    int rc = bk_pack_entry(&c, p, "config", err);
+    if (rc)
+        return rc;
+    const char *tokens = bk_read_str(&c);
+    uint32_t version = bk_read_u32(&c);
+    const char *kind = bk_read_str(&c), *aff = bk_read_str(&c), *archs = bk_read_str(&c);
+    uint32_t *dims[] = {&m->net.d, &m->net.u, &m->net.a, &m->net.r, &m->net.e, &m->net.n, &m->net.max_insns};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        *dims[i] = bk_read_u32(&c);
+    m->split_by = bk_read_u32(&c);
+    for (int i = 0; i < 3; i++)
+        m->split_parts[i] = bk_read_u32(&c);
+    m->split_seed = bk_read_u64(&c);
+    m->dataset_hash = bk_read_u64(&c);
+    if (tokens && (rc = bk_tokens_check("model", tokens, version, err)))
+        return rc;
+    if (c.failed)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: cut off after %zu bytes", c.size);
+    if (strcmp(kind, "mffa") != 0 && strcmp(kind, "safe") != 0)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: kind \"%.16s\" is not known", kind);
+    memcpy(m->kind, kind, strlen(kind));
+    if (!bk_arch_list_parse(&m->archs, archs))
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: architectures \"%.64s\" are not known", archs);
+    rc = bk_net_config_set_aff(&m->net, aff, err);
+    if (!rc)
+        rc = bk_net_config_check(&m->net, err);
+    if (rc == BK_EINVAL) { /* the file is at fault, not the caller */
+        rc = BK_EFORMAT;
+        if (err)
+            err->code = rc;
+    }
+    return rc;
+}
+
+static int read_words(struct holder *h, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_cursor c;
+    int rc = bk_pack_entry(&c, p, "vocabulary", err);
+    if (rc || (rc = bk_vocabulary_read(&h->words, c, err)))
+        return rc;
+    h->m.words = h->words;
+    for (int a = BK_ARCH_NONE + 1; a < BK_ARCH_COUNT; a++) {
+        const char *unknown = bk_word_unknown(a);
+        if (h->m.archs >> a & 1 && bk_strtab_find(h->words, unknown, strlen(unknown)) == BK_STR_NONE)
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: no word %s, but trained for %s", unknown,
+                           bk_arch_name(a));
+    }
+    size_t v = bk_strtab_count(h->words), d = h->m.net.d;
+    if ((rc = bk_pack_entry(&c, p, "word_vectors", err)) || (rc = bk_floats_check(c, "word_vectors", v, d, err)))
+        return rc;
+    h->word_vectors = bk_calloc(v * d, sizeof(float));
+    if (!h->word_vectors)
+        return bk_fail_nomem(err, v * d * sizeof(float));
+    h->m.word_vectors = h->word_vectors;
+    if ((rc = bk_floats_read(h->word_vectors, c, "word_vectors", v * d, err)))
+        return rc;
+    for (size_t i = 0; i < d; i++)
+        if (h->word_vectors[i] != 0)
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "word_vectors: row 0, the padding, is not zero");
+    return BK_OK;
+}
+
+/* Name of a tensor's entry. */
+static void tensor_entry(char out[32], const struct bk_tensor *t)
+{
+    snprintf(out, 32, "net.%s", t->name);
+}
+
+static int read_params(struct holder *h, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_tensor t[BK_NET_MAX_TENSORS];
+    struct bk_cursor c[BK_NET_MAX_TENSORS];
+    size_t n = bk_net_tensors(t, &h->m.net), total = bk_net_n_params(&h->m.net);
+    char name[32];
+    for (size_t i = 0; i < n; i++) { /* all sizes stand before the block is allocated */
+        tensor_entry(name, &t[i]);
+        int rc = bk_pack_entry(&c[i], p, name, err);
+        if (rc || (rc = bk_floats_check(c[i], name, t[i].rows, t[i].cols, err)))
+            return rc;
+    }
+    h->params = bk_calloc(total, sizeof(float));
+    if (!h->params)
+        return bk_fail_nomem(err, total * sizeof(float));
+    h->m.params = h->params;
+    for (size_t i = 0; i < n; i++) {
+        tensor_entry(name, &t[i]);
+        int rc = bk_floats_read(h->params + t[i].offset, c[i], name, t[i].rows * t[i].cols, err);
+        if (rc)
+            return rc;
+    }
+    return BK_OK;
+}
+
+/* What is shown to people and parsed by the command line is a JSON object and nothing else. */
+static int check_provenance(const char *text, size_t size, int code, struct bk_error *err)
+{
+    json_error_t je;
+    json_t *j = json_loadb(text, size, 0, &je);
+    bool object = json_is_object(j);
+    json_decref(j);
+    if (!object)
+        return bk_fail(err, code, BK_NO_OFFSET, "provenance: not a JSON object");
+    return BK_OK;
+}
+
+static int read_provenance(struct holder *h, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_cursor c;
+    int rc = bk_pack_entry(&c, p, "provenance", err);
+    if (rc)
+        return rc;
+    const char *text = (const char *)bk_read_bytes(&c, c.size);
+    if (!text)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "provenance: empty");
+    if ((rc = check_provenance(text, c.size, BK_EFORMAT, err)))
+        return rc;
+    h->provenance = strndup(text, c.size);
+    h->m.provenance = h->provenance;
+    return h->provenance ? BK_OK : bk_fail_nomem(err, c.size);
+}
+
+static int read_pack(struct bk_model **out, const struct bk_pack *p, struct bk_error *err)
+{
+    struct holder *h = calloc(1, sizeof *h);
+    if (!h)
+        return bk_fail_nomem(err, sizeof *h);
+    h->m.owner = h;
+    h->m.hash = bk_pack_hash(p);
+    int rc = read_config(&h->m, p, err);
+    if (!rc)
+        rc = read_words(h, p, err);
+    if (!rc)
+        rc = read_params(h, p, err);
+    if (!rc)
+        rc = read_provenance(h, p, err);
+    if (rc == BK_ENOTFOUND) { /* an entry, not a file, is missing */
+        rc = BK_EFORMAT;
+        if (err)
+            err->code = rc;
+    }
+    if (rc)
+        bk_model_close(&h->m);
+    else
+        *out = &h->m;
+    return rc;
+}
+
+int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err)
+{
+    struct bk_pack *p;
+    *out = NULL;
+    int rc = bk_pack_open(&p, path, MODEL_KIND, MODEL_MAJOR, err);
+    if (!rc) {
+        rc = read_pack(out, p, err);
+        bk_pack_close(p);
+    }
+    if (rc)
+        bk_error_file(err, path, NULL);
+    return rc;
+}
+
+int bk_model_open_bytes(struct bk_model **out, const uint8_t *data, size_t size, struct bk_error *err)
+{
+    struct bk_pack *p;
+    *out = NULL;
+    int rc = bk_pack_open_bytes(&p, data, size, MODEL_KIND, MODEL_MAJOR, err);
+    if (rc)
+        return rc;
+    rc = read_pack(out, p, err);
+    bk_pack_close(p);
+    return rc;
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+/* Buffers that must live until the pack is committed: config, vocabulary, word vectors, tensors. */
+struct buffers {
+    uint8_t *v[3 + BK_NET_MAX_TENSORS];
+    size_t n;
+};
+
+static int add_buffer(struct bk_pack_writer *w, struct buffers *b, const char *name, uint8_t *data, size_t size,
+                      struct bk_error *err)
+{
+    b->v[b->n++] = data;
+    return bk_pack_add(w, name, data, size, err);
+}
+
+static int add_config(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, struct bk_error *err)
+{
+    char aff[64], archs[BK_ARCH_LIST_MAX];
+    bk_net_config_aff(aff, &m->net);
+    bk_arch_list(archs, m->archs);
+    uint8_t *buf = calloc(1, 512);
+    if (!buf)
+        return bk_fail_nomem(err, 512);
+    uint8_t *p = buf;
+    p = (uint8_t *)stpcpy((char *)p, BK_TOKENS_NAME) + 1;
+    put_u32(p, BK_TOKENS_VERSION);
+    p += 4;
+    p = (uint8_t *)stpcpy((char *)p, m->kind) + 1;
+    p = (uint8_t *)stpcpy((char *)p, aff) + 1;
+    p = (uint8_t *)stpcpy((char *)p, archs) + 1;
+    const uint32_t facts[] = {m->net.d,
+                              m->net.u,
+                              m->net.a,
+                              m->net.r,
+                              m->net.e,
+                              m->net.n,
+                              m->net.max_insns,
+                              m->split_by,
+                              m->split_parts[0],
+                              m->split_parts[1],
+                              m->split_parts[2],
+                              (uint32_t)m->split_seed,
+                              (uint32_t)(m->split_seed >> 32),
+                              (uint32_t)m->dataset_hash,
+                              (uint32_t)(m->dataset_hash >> 32)};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++, p += 4)
+        put_u32(p, facts[i]);
+    return add_buffer(w, b, "config", buf, (size_t)(p - buf), err);
+}
+
+static int add_all(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, bool half,
+                   struct bk_error *err)
+{
+    uint8_t *data;
+    size_t size;
+    int rc = add_config(w, b, m, err);
+    if (rc || (rc = bk_vocabulary_write(&data, &size, m->words, err)) ||
+        (rc = add_buffer(w, b, "vocabulary", data, size, err)))
+        return rc;
+    size_t n = (size_t)bk_strtab_count(m->words) * m->net.d;
+    if ((rc = bk_floats_write(&data, &size, "word_vectors", m->word_vectors, n, half, err)) ||
+        (rc = add_buffer(w, b, "word_vectors", data, size, err)))
+        return rc;
+    struct bk_tensor t[BK_NET_MAX_TENSORS];
+    n = bk_net_tensors(t, &m->net);
+    for (size_t i = 0; i < n; i++) {
+        char name[32];
+        tensor_entry(name, &t[i]);
+        if ((rc = bk_floats_write(&data, &size, name, m->params + t[i].offset, t[i].rows * t[i].cols, half, err)) ||
+            (rc = add_buffer(w, b, name, data, size, err)))
+            return rc;
+    }
+    return bk_pack_add(w, "provenance", m->provenance, strlen(m->provenance), err);
+}
+
+int bk_model_save(const struct bk_model *m, const char *path, bool half, struct bk_error *err)
+{
+    struct bk_pack_writer *w;
+    struct buffers b = {{0}, 0};
+    int rc = bk_net_config_check(&m->net, err);
+    if (!rc && m->archs == 0)
+        rc = bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "a model trained for no architecture");
+    if (!rc)
+        rc = check_provenance(m->provenance, strlen(m->provenance), BK_EINVAL, err);
+    if (!rc)
+        rc = bk_pack_create(&w, path, MODEL_KIND, MODEL_MAJOR, MODEL_MINOR, err);
+    if (!rc) {
+        rc = add_all(w, &b, m, half, err);
+        if (rc)
+            bk_pack_abort(w);
+        else
+            rc = bk_pack_commit(w, err);
+    }
+    for (size_t i = 0; i < b.n; i++)
+        free(b.v[i]);
+    if (rc)
+        bk_error_file(err, path, NULL);
+    return rc;
+}
+
+/* ---- embedding ---------------------------------------------------------- */
+
+/* A batch: functions of like length, cut at either limit; fixed numbers, so that results do not depend on threads. */
+#define BATCH_FUNCTIONS 64
+#define BATCH_WORDS     16384
+
+struct order { /* an input by what is seen of it */
+    const uint32_t *ids;
+    size_t n, index;
+};
+
+static int by_content(const void *x, const void *y)
+{
+    const struct order *a = x, *b = y;
+    if (a->n != b->n)
+        return a->n < b->n ? -1 : 1;
+    int c = a->n ? memcmp(a->ids, b->ids, a->n * sizeof *a->ids) : 0;
+    return c ? c : a->index < b->index ? -1 : a->index > b->index;
+}
+
+struct worker {
+    struct bk_pass *pass;
+    float *f; /* BATCH_FUNCTIONS x O */
+    int rc;
+    struct bk_error err;
+};
+
+struct embedding {
+    const struct bk_model *m;
+    float *out;
+    const struct order *order; /* distinct inputs, `n_unique` */
+    const size_t *begin;       /* batch i is order[begin[i] .. begin[i + 1]) */
+    size_t first;              /* batch of item 0 */
+    size_t o;
+    struct worker *workers;
+};
+
+static bool normalise(float *v, size_t n)
+{
+    double s = 0;
+    for (size_t i = 0; i < n; i++)
+        s += (double)v[i] * v[i];
+    if (!isfinite(s))
+        return false;
+    double scale = s > 0 ? 1 / sqrt(s) : 0;
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)(v[i] * scale);
+    return true;
+}
+
+static void embed_batch(void *ctx, size_t item, unsigned worker)
+{
+    const struct embedding *e = ctx;
+    struct worker *w = &e->workers[worker];
+    size_t first = e->begin[e->first + item], n = e->begin[e->first + item + 1] - first;
+    struct bk_seq seqs[BATCH_FUNCTIONS];
+    if (w->rc)
+        return;
+    if (!w->pass) {
+        w->f = bk_calloc(BATCH_FUNCTIONS * e->o, sizeof(float));
+        w->rc = w->f ? bk_pass_new(&w->pass, &e->m->net, &w->err)
+                     : bk_fail_nomem(&w->err, BATCH_FUNCTIONS * e->o * sizeof(float));
+        if (w->rc)
+            return;
+    }
+    for (size_t i = 0; i < n; i++)
+        seqs[i] = (struct bk_seq){e->order[first + i].ids, e->order[first + i].n};
+    w->rc = bk_pass_forward(w->pass, w->f, e->m->params, e->m->word_vectors, bk_strtab_count(e->m->words), seqs, n,
+                            false, NULL, &w->err);
+    for (size_t i = 0; i < n && !w->rc; i++) {
+        if (!normalise(w->f + i * e->o, e->o))
+            w->rc = bk_fail(&w->err, BK_EFORMAT, BK_NO_OFFSET, "the model's weights give a vector that is not finite");
+        memcpy(e->out + e->order[first + i].index * e->o, w->f + i * e->o, e->o * sizeof(float));
+    }
+}
+
+/* Cuts order[0 .. n) into batches; `begin` has room for n + 1. Returns their number. */
+static size_t cut_batches(size_t *begin, const struct order *order, size_t n)
+{
+    size_t batches = 0, words = 0;
+    begin[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i > begin[batches] && (i - begin[batches] == BATCH_FUNCTIONS || words + order[i].n > BATCH_WORDS)) {
+            begin[++batches] = i;
+            words = 0;
+        }
+        words += order[i].n;
+    }
+    if (n)
+        begin[++batches] = n;
+    return batches;
+}
+
+static int run_batches(struct embedding *e, size_t n_batches, unsigned threads, bk_model_progress *progress, void *ctx,
+                       size_t n_unique, struct bk_error *err)
+{
+    threads = bk_par_threads(threads);
+    e->workers = bk_calloc(threads, sizeof *e->workers);
+    if (!e->workers)
+        return bk_fail_nomem(err, threads * sizeof *e->workers);
+    int rc = BK_OK;
+    size_t step = progress ? 8 * (size_t)threads : n_batches; /* batches between two reports */
+    unsigned fpu = bk_fpu_flush_denormals();
+    for (e->first = 0; e->first < n_batches && !rc; e->first += step) {
+        size_t n = n_batches - e->first < step ? n_batches - e->first : step;
+        bk_par_for(n, threads, embed_batch, e);
+        for (unsigned i = 0; i < threads && !rc; i++)
+            if ((rc = e->workers[i].rc) && err)
+                *err = e->workers[i].err;
+        if (progress && !rc)
+            progress(ctx, e->begin[e->first + n], n_unique);
+    }
+    bk_fpu_restore(fpu);
+    for (unsigned i = 0; i < threads; i++) {
+        bk_pass_free(e->workers[i].pass);
+        free(e->workers[i].f);
+    }
+    free(e->workers);
+    return rc;
+}
+
+int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n, unsigned threads,
+                   bk_model_progress *progress, void *ctx, struct bk_error *err)
+{
+    if (n == 0)
+        return BK_OK;
+    struct order *order = bk_calloc(n, sizeof *order);
+    size_t *begin = bk_calloc(n + 1, sizeof *begin), *same = bk_calloc(n, sizeof *same);
+    int rc = order && begin && same ? BK_OK : bk_fail_nomem(err, n * sizeof *order);
+    uint32_t v = bk_strtab_count(m->words);
+    for (size_t i = 0; i < n && !rc; i++) {
+        size_t len = seqs[i].n < m->net.max_insns ? seqs[i].n : m->net.max_insns;
+        order[i] = (struct order){seqs[i].ids, len, i};
+        for (size_t k = 0; k < len && !rc; k++)
+            if (seqs[i].ids[k] >= v)
+                rc = bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "function %zu: word id %u of %u", i, seqs[i].ids[k], v);
+    }
+    if (!rc) {
+        struct embedding e = {.m = m, .out = out, .order = order, .begin = begin, .o = bk_net_outputs(&m->net)};
+        qsort(order, n, sizeof *order, by_content);
+        size_t unique = 0;
+        for (size_t i = 0; i < n; i++) { /* same[x]: the input that gets the vector x shares */
+            size_t index = order[i].index;
+            bool repeats = unique && order[unique - 1].n == order[i].n &&
+                           (order[i].n == 0 ||
+                            memcmp(order[unique - 1].ids, order[i].ids, order[i].n * sizeof *order[i].ids) == 0);
+            same[index] = repeats ? order[unique - 1].index : index;
+            if (!repeats)
+                order[unique++] = order[i];
+        }
+        rc = run_batches(&e, cut_batches(begin, order, unique), threads, progress, ctx, unique, err);
+        for (size_t i = 0; i < n && !rc; i++)
+            if (same[i] != i)
+                memcpy(out + i * e.o, out + same[i] * e.o, e.o * sizeof(float));
+    }
+    free(order);
+    free(begin);
+    free(same);
+    return rc;
+}
