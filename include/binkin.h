@@ -46,14 +46,14 @@ BK_API void bk_model_free(struct bk_model *m);
 
 struct bk_model_info {
     const char *kind;       /* "mffa", "safe" */
-    const char *aff;        /* the reading of attention feature fusion */
     const char *tokens;     /* "safe/1": token rules and their version */
     const char *provenance; /* JSON object */
-    const char *archs;      /* "amd64,armhf": trained for these */
+    char aff[64];           /* the reading of attention feature fusion */
+    char archs[64];         /* "amd64, armhf": trained for these */
     size_t dim;             /* numbers of a function vector */
     size_t n_words, n_params;
-    uint32_t max_insns;
-    uint64_t hash;
+    uint32_t max_insns; /* of a function, the first so many are looked at */
+    uint64_t hash;      /* of the file */
 };
 BK_API void bk_model_describe(struct bk_model_info *out, const struct bk_model *m);
 
@@ -63,6 +63,7 @@ struct bk_binary;
 /* Reads the file and finds its functions; decodes nothing yet. */
 BK_API BK_MUST_CHECK int bk_binary_open(struct bk_binary **out, const char *path, struct bk_error *err);
 BK_API void bk_binary_close(struct bk_binary *b);
+BK_API const char *bk_binary_path(const struct bk_binary *b); /* as given */
 /* Troubles that did not keep the file from being read: bad members, cut symbols, ... */
 BK_API size_t bk_binary_n_troubles(const struct bk_binary *b);
 BK_API const struct bk_error *bk_binary_trouble(const struct bk_binary *b, size_t i);
@@ -72,8 +73,10 @@ struct bk_member_info { /* one image: the file itself or a member of an archive 
     const char *arch;   /* "amd64", "i386", "armhf", "arm64", "mips", "mips64" */
     const char *kind;   /* "executable", "shared", "object" */
     bool big_endian, stripped;
-    size_t n_sections, n_symbols, n_unwinds, n_functions;
-    uint64_t code_bytes; /* size of its code sections */
+    size_t n_sections, n_symbols, n_unwinds;
+    size_t first_function, n_functions; /* its functions are [first_function, first_function + n_functions) */
+    size_t n_cut, n_dropped; /* function symbols and ranges that were cut to their section, or gave no function */
+    uint64_t code_bytes;     /* size of its code sections */
 };
 BK_API size_t bk_binary_n_members(const struct bk_binary *b);
 BK_API void bk_binary_member(struct bk_member_info *out, const struct bk_binary *b, size_t i);
@@ -89,8 +92,11 @@ struct bk_function_info {
 };
 BK_API size_t bk_binary_n_functions(const struct bk_binary *b);
 BK_API void bk_binary_function(struct bk_function_info *out, const struct bk_binary *b, size_t i);
-/* The function of this name, or at or around the address ("0x1234"). More than one
- * of the name: the first, and *n_found, NULL allowed, says how many. BK_ENOTFOUND. */
+/* The functions called `what`: a name (any alias; where no function has it, the name a compiler's clone was made from: "f" finds
+ * "f.isra.0"), or "0x1234", an address in it. "MEMBER:" in front looks in that member of an archive only.
+ * Writes the first `cap` indices, returns how many there are. */
+BK_API size_t bk_binary_find_all(size_t *out, size_t cap, const struct bk_binary *b, const char *what);
+/* The first of them, BK_ENOTFOUND when there is none; *n_found, NULL allowed, says how many there are. */
 BK_API BK_MUST_CHECK int bk_binary_find(size_t *out, size_t *n_found, const struct bk_binary *b, const char *what,
                                         struct bk_error *err);
 
@@ -101,7 +107,8 @@ struct bk_function_stats {
 /* Decodes functions [first, first + n) into out[0..n). */
 BK_API BK_MUST_CHECK int bk_binary_stats(struct bk_function_stats *out, const struct bk_binary *b, size_t first,
                                          size_t n, unsigned threads, struct bk_error *err);
-/* Calls `fn` with each instruction of function i: its address, its word by the token rules, its block. A nonzero return stops and is returned. */
+/* Calls `fn` with each instruction of function i: its address, its word by the token rules, its block. A
+ * nonzero return stops and is returned. */
 typedef int bk_insn_fn(void *ctx, uint64_t addr, const char *word, size_t block);
 BK_API BK_MUST_CHECK int bk_binary_words(const struct bk_binary *b, size_t i, bk_insn_fn *fn, void *ctx,
                                          struct bk_error *err);
@@ -132,19 +139,25 @@ struct bk_match_options { /* zero-initialised: defaults */
     size_t k;          /* answers a query, 0: 1 */
     size_t min_blocks; /* functions with fewer basic blocks are left out on both sides; 0: 1 */
     bool truth;        /* score by symbol names; names are not looked at before the answers stand */
+    const size_t *only_a,
+        *only_b; /* NULL: all functions; else these n_only_a of A are asked, these n_only_b of B are candidates */
+    size_t n_only_a, n_only_b;
 };
 struct bk_match {
     size_t query, answer; /* functions of A and B */
     float score;
     unsigned rank; /* 1 = best */
-    int right;     /* with truth: 1 a name in common, 0 none, -1 the query's name is not in B */
+    int right;     /* with truth: 1 a name in common, 0 none, -1 no candidate has a name of the query; else -1 */
 };
+/* Names in common are names of the source: aliases count, clone suffixes (.isra.0, .part.1, ...) do not. The rank of a
+ * query is that of the best answer with a name in common. */
 struct bk_matches {
     size_t n;
     const struct bk_match *v;                    /* grouped by query, in order of rank */
     size_t n_queries, n_pool;                    /* functions of A that were asked, of B that were candidates */
     size_t n_left_out_a, n_left_out_b;           /* by min_blocks, empty functions */
-    size_t n_judged;                             /* with truth: queries whose name B has */
+    double unknown_a, unknown_b;                 /* share of the words that the model's vocabulary lacks */
+    size_t n_judged;                             /* with truth: queries that have a name in common with a candidate */
     double recall_at_1, recall_at_10, mrr_at_10; /* over n_judged */
 };
 BK_API BK_MUST_CHECK int bk_match(struct bk_matches **out, const struct bk_model *m, const struct bk_binary *a,
