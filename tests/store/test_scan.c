@@ -1,0 +1,231 @@
+/* Neighbours against a scan in double, written the plain way. Rows of small integers make every inner product exact in
+ * float, so that answers must agree to the last index. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "store/store.h"
+
+static struct bk_rng rng(uint64_t seed)
+{
+    struct bk_rng r;
+    bk_rng_seed(&r, seed, 0);
+    return r;
+}
+
+/* n x dim of -1, 0, 1, scaled by a power of two so that no inner product leaves [-1, 1]. Many ties. */
+static float *grid(struct bk_rng *r, size_t n, size_t dim)
+{
+    float unit = 1;
+    while ((double)unit * unit * (double)dim > 1)
+        unit /= 2;
+    float *v = malloc(n * dim * sizeof *v);
+    assert_non_null(v);
+    for (size_t i = 0; i < n * dim; i++)
+        v[i] = unit * (float)((int)bk_rng_below(r, 3) - 1);
+    return v;
+}
+
+static float *unit_rows(struct bk_rng *r, size_t n, size_t dim)
+{
+    float *v = malloc(n * dim * sizeof *v);
+    assert_non_null(v);
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t d = 0; d < dim; d++) {
+            v[i * dim + d] = (float)(bk_rng_unit(r) - 0.5);
+            sum += (double)v[i * dim + d] * v[i * dim + d];
+        }
+        for (size_t d = 0; d < dim; d++)
+            v[i * dim + d] /= (float)sqrt(sum);
+    }
+    return v;
+}
+
+static double inner(const float *a, const float *b, size_t dim)
+{
+    double sum = 0;
+    for (size_t d = 0; d < dim; d++)
+        sum += (double)a[d] * b[d];
+    return sum;
+}
+
+/* The place of `candidate` among the allowed: how many stand before it. */
+static size_t place(const double *scores, size_t n_pool, const bool *vetoed, size_t candidate)
+{
+    size_t before = 0;
+    for (size_t i = 0; i < n_pool; i++)
+        before += !vetoed[i] && (scores[i] > scores[candidate] || (scores[i] == scores[candidate] && i < candidate));
+    return before;
+}
+
+static bool veto_some(const void *ctx, size_t query, size_t candidate)
+{
+    size_t modulus = *(const size_t *)ctx;
+    return (query + candidate) % modulus == 0;
+}
+
+/* Every answer of one case, checked against the plain scan. */
+static void check_exact(size_t n_queries, size_t n_pool, size_t dim, size_t k, size_t modulus, unsigned threads)
+{
+    struct bk_rng r = rng(n_queries * 7 + n_pool);
+    float *queries = grid(&r, n_queries, dim), *pool = grid(&r, n_pool, dim);
+    struct bk_hit *hits = calloc(n_queries * k, sizeof *hits);
+    double *scores = calloc(n_pool, sizeof *scores);
+    bool *vetoed = calloc(n_pool, sizeof *vetoed);
+    assert_int_equal(bk_scan_top(hits, queries, n_queries, pool, n_pool, dim, k, modulus ? veto_some : NULL, &modulus,
+                                 threads, NULL),
+                     BK_OK);
+    for (size_t q = 0; q < n_queries; q++) {
+        size_t allowed = 0;
+        for (size_t i = 0; i < n_pool; i++) {
+            scores[i] = inner(queries + q * dim, pool + i * dim, dim);
+            vetoed[i] = modulus && !veto_some(&modulus, q, i);
+            allowed += !vetoed[i];
+        }
+        for (size_t rank = 0; rank < k; rank++) {
+            struct bk_hit h = hits[q * k + rank];
+            if (rank >= allowed) {
+                assert_int_equal(h.index, UINT32_MAX);
+                continue;
+            }
+            assert_true(h.index < n_pool && !vetoed[h.index]);
+            assert_true((double)h.score == scores[h.index]);
+            assert_int_equal(place(scores, n_pool, vetoed, h.index), rank);
+        }
+    }
+    free(queries);
+    free(pool);
+    free(hits);
+    free(scores);
+    free(vetoed);
+}
+
+static void agrees_with_the_plain_scan(void **state)
+{
+    (void)state;
+    static const size_t pools[] = {1, 2, 15, 16, 17, 63, 64, 65, 130}, queries[] = {1, 3, 4, 5, 129};
+    for (size_t i = 0; i < sizeof pools / sizeof *pools; i++)
+        for (size_t j = 0; j < sizeof queries / sizeof *queries; j++) {
+            check_exact(queries[j], pools[i], 1 + (i * 5 + j) % 33, 1, 0, 2);
+            check_exact(queries[j], pools[i], 12, pools[i] < 10 ? pools[i] : 10, 0, 2);
+        }
+    check_exact(70, 1000, 100, 10, 0, 2);
+    check_exact(2, 300, 200, 7, 0, 1);
+}
+
+static void ranks_the_whole_pool(void **state)
+{
+    (void)state;
+    check_exact(9, 257, 20, 257, 0, 2);
+    check_exact(3, 1, 4, 1, 0, 2);
+}
+
+static void never_answers_with_a_vetoed_candidate(void **state)
+{
+    (void)state;
+    check_exact(40, 200, 10, 5, 3, 2);
+    check_exact(40, 200, 10, 200, 2, 2); /* fewer allowed than asked for */
+    check_exact(6, 30, 10, 4, 1000, 1);  /* none at all */
+}
+
+static void scores_are_close_to_double(void **state)
+{
+    (void)state;
+    enum { Q = 50, N = 700, DIM = 200, K = 20 };
+    struct bk_rng r = rng(1);
+    float *queries = unit_rows(&r, Q, DIM), *pool = unit_rows(&r, N, DIM);
+    static struct bk_hit hits[Q * K];
+    assert_int_equal(bk_scan_top(hits, queries, Q, pool, N, DIM, K, NULL, NULL, 2, NULL), BK_OK);
+    for (size_t q = 0; q < Q; q++) {
+        size_t above = 0; /* candidates clearly better than the last answer */
+        for (size_t i = 0; i < N; i++)
+            above += inner(queries + q * DIM, pool + i * DIM, DIM) > hits[q * K + K - 1].score + 1e-5;
+        assert_true(above < K);
+        for (size_t rank = 0; rank < K; rank++) {
+            struct bk_hit h = hits[q * K + rank];
+            assert_true(fabs(h.score - inner(queries + q * DIM, pool + h.index * DIM, DIM)) < 1e-5);
+        }
+    }
+    free(queries);
+    free(pool);
+}
+
+static void threads_do_not_matter(void **state)
+{
+    (void)state;
+    enum { Q = 333, N = 500, DIM = 100, K = 9 };
+    struct bk_rng r = rng(2);
+    float *queries = unit_rows(&r, Q, DIM), *pool = unit_rows(&r, N, DIM);
+    static struct bk_hit one[Q * K], many[Q * K];
+    assert_int_equal(bk_scan_top(one, queries, Q, pool, N, DIM, K, NULL, NULL, 1, NULL), BK_OK);
+    for (unsigned threads = 2; threads < 9; threads += 3) {
+        memset(many, 0xff, sizeof many);
+        assert_int_equal(bk_scan_top(many, queries, Q, pool, N, DIM, K, NULL, NULL, threads, NULL), BK_OK);
+        assert_memory_equal(one, many, sizeof one);
+    }
+    /* Nor does the company: a query asked alone gets the same. */
+    assert_int_equal(bk_scan_top(many, queries + 200 * DIM, 1, pool, N, DIM, K, NULL, NULL, 1, NULL), BK_OK);
+    assert_memory_equal(one + 200 * K, many, K * sizeof *one);
+    free(queries);
+    free(pool);
+}
+
+static void what_is_no_number_ranks_last(void **state)
+{
+    (void)state;
+    const float query[2] = {1, 0};
+    float pool[5][2] = {{NAN, 0}, {0, 1}, {1, 0}, {0, NAN}, {-0.5f, 0}};
+    struct bk_hit hits[5];
+    assert_int_equal(bk_scan_top(hits, query, 1, &pool[0][0], 5, 2, 5, NULL, NULL, 1, NULL), BK_OK);
+    static const uint32_t order[5] = {2, 1, 4, 0, 3};
+    static const float scores[5] = {1, 0, -0.5f, -1, -1};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(hits[i].index, order[i]);
+        assert_true(hits[i].score == scores[i]);
+    }
+    const float nothing[2] = {NAN, NAN};
+    assert_int_equal(bk_scan_top(hits, nothing, 1, &pool[0][0], 5, 2, 2, NULL, NULL, 1, NULL), BK_OK);
+    assert_int_equal(hits[0].index, 0);
+    assert_int_equal(hits[1].index, 1);
+}
+
+static void scores_stay_cosines(void **state)
+{
+    (void)state;
+    const float row[2] = {1.0000001f, 0}, opposite[2] = {-1.0000001f, 0};
+    struct bk_hit hit;
+    assert_int_equal(bk_scan_top(&hit, row, 1, row, 1, 2, 1, NULL, NULL, 1, NULL), BK_OK);
+    assert_true(hit.score == 1);
+    assert_int_equal(bk_scan_top(&hit, row, 1, opposite, 1, 2, 1, NULL, NULL, 1, NULL), BK_OK);
+    assert_true(hit.score == -1);
+}
+
+static void refuses_and_shrugs(void **state)
+{
+    (void)state;
+    const float row[2] = {1, 0};
+    struct bk_hit hit = {.index = 77};
+    struct bk_error err;
+    assert_int_equal(bk_scan_top(&hit, row, 1, row, 1, 2, 2, NULL, NULL, 1, &err), BK_EINVAL);
+    assert_string_equal(err.message, "2 neighbours asked of a pool of 1");
+    assert_int_equal(bk_scan_top(&hit, row, 1, row, UINT32_MAX, 2, 1, NULL, NULL, 1, &err), BK_ELIMIT);
+    assert_int_equal(bk_scan_top(&hit, NULL, 0, row, 1, 2, 1, NULL, NULL, 1, NULL), BK_OK);
+    assert_int_equal(bk_scan_top(NULL, row, 1, NULL, 0, 2, 0, NULL, NULL, 1, NULL), BK_OK);
+    assert_int_equal(hit.index, 77);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agrees_with_the_plain_scan), cmocka_unit_test(ranks_the_whole_pool),
+        cmocka_unit_test(scores_are_close_to_double), cmocka_unit_test(never_answers_with_a_vetoed_candidate),
+        cmocka_unit_test(threads_do_not_matter),      cmocka_unit_test(what_is_no_number_ranks_last),
+        cmocka_unit_test(scores_stay_cosines),        cmocka_unit_test(refuses_and_shrugs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
