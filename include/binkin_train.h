@@ -29,16 +29,20 @@ struct bk_dataset_options {
     void *trouble_ctx;
 };
 struct bk_dataset_info {
-    size_t n_files, n_failed_files;
+    size_t n_files, n_failed_files;          /* inputs; those of which nothing could be used */
     size_t n_functions;                      /* kept */
     size_t n_duplicates, n_unnamed, n_short; /* left out */
-    size_t n_labels;                         /* distinct (project, name) */
+    size_t n_labels;                         /* distinct (project, name), aliases of one address counted once */
+    size_t n_merged;                         /* names that stand under another's label, being its alias */
+    size_t n_shared;                         /* kept functions whose word sequence another label has too */
     size_t n_words;                          /* distinct words */
-    uint64_t n_word_total;
-    uint64_t bytes_bad; /* bytes of kept functions that could not be decoded */
+    uint64_t n_word_total;                   /* kept words, at most 1,000 a function */
+    size_t n_partial;                        /* kept functions with bytes that could not be decoded */
+    uint64_t bytes_bad;                      /* those bytes */
     uint64_t hash;
 };
-/* Builds a data-set file of every named function. Fails only when nothing at all could be read or written. */
+/* Builds a data-set file of every named function: its label, where it is, its words. Names of one project that share an
+ * address in any of its files are one label. Fails only when nothing at all could be read or written. */
 BK_API BK_MUST_CHECK int bk_dataset_build(struct bk_dataset_info *info, const char *out_path,
                                           const struct bk_labelled_file *files, size_t n,
                                           const struct bk_dataset_options *opt, struct bk_error *err);

@@ -9,7 +9,7 @@
 #include "binkin_train.h"
 #include "feature/feature.h"
 
-/* ---- data set (dataset.c writes, dataset_read.c reads) ----------------- */
+/* ---- data set (dataset.c builds, dataset_file.c writes and reads) ----------------- */
 
 /* Words of one function that are kept; `n_insns` tells the real number. */
 #define BK_DATA_MAX_WORDS 1000
