@@ -55,6 +55,14 @@ static void long_path_keeps_its_end(void **state)
     path[sizeof err.file - 1] = '\0';
     bk_error_file(&err, path, NULL);
     assert_string_equal(err.file, path);
+    /* one more: cut */
+    path[sizeof err.file - 1] = 'd';
+    path[sizeof err.file] = '\0';
+    bk_error_file(&err, path, NULL);
+    assert_int_equal(strlen(err.file), sizeof err.file - 1);
+    assert_memory_equal(err.file, "...ddd", 6);
+    bk_error_file(&err, "a\nb", "\x1b[2J");
+    assert_string_equal(err.file, "a?b(?[2J)");
 }
 
 /* ---- sizes and memory ------------------------------------------------- */
@@ -105,6 +113,8 @@ static void arena_gives_zeroed_aligned_memory(void **state)
     (void)state;
     struct bk_arena *a = bk_arena_new();
     assert_non_null(a);
+    void *first = bk_arena_alloc(a, 1, 1);
+    bk_arena_reset(a);
     for (int round = 0; round < 3; round++) {
         for (size_t size = 0; size < 9000; size = size * 5 / 4 + 1) {
             unsigned char *p = bk_arena_alloc(a, size, 1);
@@ -113,6 +123,8 @@ static void arena_gives_zeroed_aligned_memory(void **state)
             for (size_t i = 0; i < size; i++)
                 assert_int_equal(p[i], 0);
             memset(p, 0xee, size);
+            if (size == 0)
+                assert_ptr_equal(p, first); /* the memory is used again */
         }
         bk_arena_reset(a);
     }

@@ -127,9 +127,9 @@ static void failed_write_leaves_the_old_file(void **state)
     for (int i = 0; i < 20000; i++)
         fputs("new", bk_save_stream(s));
     struct bk_error err = {0};
-    int rc = bk_save_commit(s, &err);
-    setrlimit(RLIMIT_FSIZE, &before);
+    setrlimit(RLIMIT_FSIZE, &before); /* what comes after the lost bytes could be written */
     signal(SIGXFSZ, handler);
+    int rc = bk_save_commit(s, &err);
     assert_int_equal(rc, BK_EIO);
     assert_string_equal(err.file, path);
     expect_file(path, "old");
