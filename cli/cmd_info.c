@@ -1,0 +1,130 @@
+/* binkin info: what a file holds, and how much of its code could be decoded. */
+#include "cli.h"
+
+#include <stdlib.h>
+
+struct totals {
+    uint64_t size, code, data, bad;
+};
+
+static struct totals sum(const struct bk_function_stats *stats, size_t first, size_t n)
+{
+    struct totals t = {0};
+    for (size_t i = first; i < first + n; i++) {
+        t.code += stats[i].bytes_code;
+        t.data += stats[i].bytes_data;
+        t.bad += stats[i].bytes_bad;
+    }
+    t.size = t.code + t.data + t.bad;
+    return t;
+}
+
+static void print_json(const struct bk_binary *b, const struct bk_member_info *m, const struct totals *t, int *status)
+{
+    json_t *o = cli_json_record();
+    json_object_set_new(o, "file", cli_json_text(bk_binary_path(b)));
+    if (m->member)
+        json_object_set_new(o, "member", cli_json_text(m->member));
+    json_object_set_new(o, "arch", cli_json_text(m->arch));
+    json_object_set_new(o, "endian", json_string(m->big_endian ? "big" : "little"));
+    json_object_set_new(o, "kind", json_string(m->kind));
+    json_object_set_new(o, "stripped", json_boolean(m->stripped));
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"sections", m->n_sections},   {"symbols", m->n_symbols},   {"unwinds", m->n_unwinds},
+        {"functions", m->n_functions}, {"bounds_cut", m->n_cut},    {"bounds_dropped", m->n_dropped},
+        {"code_bytes", m->code_bytes}, {"function_bytes", t->size}, {"bytes_decoded", t->code},
+        {"bytes_data", t->data},       {"bytes_bad", t->bad},
+    };
+    for (size_t i = 0; i < CLI_COUNT(numbers); i++)
+        json_object_set_new(o, numbers[i].key, json_integer((json_int_t)numbers[i].value));
+    cli_json(o, status);
+}
+
+static void print_text(const struct bk_member_info *m, const struct totals *t)
+{
+    char name[256];
+    if (m->member)
+        printf("  %s\n", cli_printable(name, sizeof name, m->member));
+    const char *in = m->member ? "    " : "  ";
+    printf("%s%s %s, %s-endian%s\n", in, m->arch, m->kind, m->big_endian ? "big" : "little",
+           m->stripped ? ", stripped" : "");
+    printf("%s%zu sections, %zu symbols, %zu unwind ranges, %zu functions\n", in, m->n_sections, m->n_symbols,
+           m->n_unwinds, m->n_functions);
+    if (m->n_cut || m->n_dropped)
+        printf("%s%zu bounds cut to their section, %zu symbols or ranges that give no function\n", in, m->n_cut,
+               m->n_dropped);
+    printf("%s%llu bytes of code, %llu in functions: %llu decoded, %llu data, %llu bad\n", in,
+           (unsigned long long)m->code_bytes, (unsigned long long)t->size, (unsigned long long)t->code,
+           (unsigned long long)t->data, (unsigned long long)t->bad);
+}
+
+static int show_file(const char *path, unsigned threads, bool json)
+{
+    int status = EXIT_FINE;
+    struct cli_target t;
+    struct bk_error err;
+    if (!cli_target_open(&t, path, &status))
+        return status;
+    const struct bk_binary *b = t.binary;
+    size_t n = bk_binary_n_functions(b), n_members = bk_binary_n_members(b);
+    struct bk_function_stats *stats = calloc(n ? n : 1, sizeof *stats);
+    if (!stats)
+        status = cli_complain("out of memory");
+    else if (bk_binary_stats(stats, b, 0, n, threads, &err))
+        status = cli_trouble(&err);
+    else {
+        char name[512];
+        if (!json)
+            printf("%s\n", cli_printable(name, sizeof name, bk_binary_path(b)));
+        struct bk_member_info m;
+        bk_binary_member(&m, b, 0);
+        if (!json && m.member) {
+            struct totals all = sum(stats, 0, n);
+            printf("  archive of %zu objects, %zu functions: %llu bytes decoded, %llu data, %llu bad\n", n_members, n,
+                   (unsigned long long)all.code, (unsigned long long)all.data, (unsigned long long)all.bad);
+        }
+        for (size_t i = 0; i < n_members; i++) {
+            bk_binary_member(&m, b, i);
+            struct totals of = sum(stats, m.first_function, m.n_functions);
+            if (json)
+                print_json(b, &m, &of, &status);
+            else
+                print_text(&m, &of);
+        }
+    }
+    free(stats);
+    cli_target_close(&t);
+    return status;
+}
+
+static int run(const struct cli_command *cmd, int argc, char **argv)
+{
+    bool json = false;
+    unsigned threads = 0;
+    const struct cli_option options[] = {CLI_OPT_THREADS(&threads), CLI_OPT_JSON(&json)};
+    int first, status = EXIT_FINE;
+    switch (cli_parse(&first, cmd, argc, argv, options, CLI_COUNT(options), 1, 0)) {
+    case CLI_HELPED:
+        return EXIT_FINE;
+    case CLI_BAD:
+        return EXIT_TROUBLE;
+    }
+    for (int i = first; i < argc; i++)
+        if (show_file(argv[i], threads, json) != EXIT_FINE)
+            status = EXIT_TROUBLE;
+    return status;
+}
+
+const struct cli_command cli_info = {
+    .name = "info",
+    .run = run,
+    .summary = "Say what binaries hold: architecture, kind, functions, how much could be decoded.",
+    .operands = "FILE...",
+    .about = "FILE is an ELF executable, shared object or object file, or an archive of objects (.a).\n"
+             "Bytes in functions are decoded instructions, data between them (literal pools, jump\n"
+             "tables, padding) or bad: bytes that no instruction could be made of.",
+    .example = "  binkin info /usr/lib/x86_64-linux-gnu/libz.a",
+};
