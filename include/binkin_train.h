@@ -106,6 +106,8 @@ struct bk_train_options {     /* zeros: the defaults named */
     uint64_t pairs_per_epoch; /* 0: one similar and one dissimilar for each training function */
     unsigned batch;           /* 250 pairs */
     double rate;              /* 0.001 */
+    const char *loss;         /* "pairs" (the paper's), "contrastive" (every other partner of a batch is a negative) */
+    double temperature;       /* of the contrastive loss; 0.1 */
     uint64_t seed;
     unsigned threads;
     struct bk_split split;  /* all zero parts: by source, 8:1:1 ... the CLI names its own default */
@@ -113,7 +115,7 @@ struct bk_train_options {     /* zeros: the defaults named */
     bool resume;            /* go on from the checkpoint, bit for bit as if never stopped */
     bool half;              /* store the model as binary16 */
     void (*on_epoch)(void *ctx, const struct bk_train_epoch *e);
-    bk_progress_fn *progress; /* within an epoch: what = "loss 0.1234", done, total pairs */
+    bk_progress_fn *progress; /* within an epoch: what = "epoch 3/50, loss 0.1234, 12:34 left", done, total pairs */
     void *ctx;
 };
 /* Trains with the paper's pairs and loss; the epoch with the best validation AUC becomes the model at out_path. */
