@@ -1,0 +1,53 @@
+# The thin face of the build: meson and ninja do the work, tools/ holds the scripts.
+# `make help` says what there is.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+# seconds for each fuzz target
+FUZZ_SECONDS ?= 60
+
+.PHONY: all packages test demo bench fuzz format install clean help
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+packages:
+	@tools/install-packages build
+
+$(BUILD)/build.ninja: | packages
+	meson setup $(BUILD) --prefix $(PREFIX)
+
+test: $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD)
+
+demo:
+	@tools/install-packages build demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo $(BUILD)
+
+bench: all
+	meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+
+fuzz:
+	@tools/install-packages build fuzz
+	@tools/fuzz $(FUZZ_SECONDS)
+
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format-14 -i
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'make            build into $(BUILD)/ (installs the Debian packages it needs)'
+	@echo 'make test       build, run every test, count the cases'
+	@echo 'make demo       build, then find the kin of real functions of this machine'
+	@echo 'make install    install under PREFIX ($(PREFIX)); set it at the first build'
+	@echo 'make bench      measure speed'
+	@echo 'make fuzz       fuzz each reader for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make format     clang-format every source file'
+	@echo 'make clean      remove $(BUILD)/'
+	@echo 'BUILD=DIR       use another build folder; CC=clang at the first build: another compiler'
