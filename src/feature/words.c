@@ -1,0 +1,228 @@
+/* The token rules `safe`, version 1: Massarelli et al. 2019, section 5.1, as doc/tokens.md spells them out. Numbers are
+ * formatted by hand: this runs once for every instruction of a program, and printf asks the locale. */
+#include "feature/feature.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IMM_LIMIT 5000 /* the largest immediate that keeps its value */
+
+char bk_word_prefix(enum bk_arch arch)
+{
+    switch (arch) {
+    case BK_ARCH_AMD64:
+    case BK_ARCH_I386:
+        return 'X';
+    case BK_ARCH_ARM:
+        return 'A';
+    case BK_ARCH_ARM64:
+        return 'V';
+    case BK_ARCH_MIPS:
+    case BK_ARCH_MIPS64:
+        return 'M';
+    case BK_ARCH_NONE:
+    case BK_ARCH_COUNT:
+        break;
+    }
+    assert(!"an architecture without words");
+    return '?';
+}
+
+const char *bk_word_unknown(enum bk_arch arch)
+{
+    switch (bk_word_prefix(arch)) {
+    case 'X':
+        return "X_UNK";
+    case 'A':
+        return "A_UNK";
+    case 'V':
+        return "V_UNK";
+    default:
+        return "M_UNK";
+    }
+}
+
+const char *bk_word_end(enum bk_arch arch)
+{
+    switch (bk_word_prefix(arch)) {
+    case 'X':
+        return "X_EOF";
+    case 'A':
+        return "A_EOF";
+    case 'V':
+        return "V_EOF";
+    default:
+        return "M_EOF";
+    }
+}
+
+/* A word being written: room for BK_WORD_MAX bytes at `begin`. What no longer fits is dropped, `p` goes no further than `end`. */
+struct writer {
+    char *p, *end; /* end: where the NUL stands at the latest */
+    bool cut;
+};
+
+static void put_char(struct writer *w, char c)
+{
+    if (w->p < w->end)
+        *w->p++ = c;
+    else
+        w->cut = true;
+}
+
+static void put_str(struct writer *w, const char *s)
+{
+    while (*s != '\0')
+        put_char(w, *s++);
+}
+
+static void put_unsigned(struct writer *w, uint64_t v, unsigned base)
+{
+    char digits[20]; /* of 2^64 - 1, the last first */
+    unsigned n = 0;
+    do {
+        digits[n++] = "0123456789abcdef"[v % base];
+        v /= base;
+    } while (v != 0);
+    while (n > 0)
+        put_char(w, digits[--n]);
+}
+
+static uint64_t magnitude(int64_t v)
+{
+    return v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+}
+
+static void put_decimal(struct writer *w, int64_t v)
+{
+    if (v < 0)
+        put_char(w, '-');
+    put_unsigned(w, magnitude(v), 10);
+}
+
+static void put_immediate(struct writer *w, int64_t v)
+{
+    if (magnitude(v) > IMM_LIMIT) {
+        put_str(w, "HIMM");
+        return;
+    }
+    put_str(w, v < 0 ? "-0x" : "0x");
+    put_unsigned(w, magnitude(v), 16);
+}
+
+static void put_fp(struct writer *w, double v)
+{
+    /* The comparison also keeps NaN and values that no int64_t holds away from the cast. */
+    if (v >= -IMM_LIMIT && v <= IMM_LIMIT && v == (double)(int64_t)v)
+        put_immediate(w, (int64_t)v);
+    else
+        put_str(w, "FIMM");
+}
+
+static void put_operand(struct writer *w, const struct bk_operand *op)
+{
+    switch (op->kind) {
+    case BK_OP_REG:
+        put_str(w, op->reg);
+        break;
+    case BK_OP_IMM:
+        put_immediate(w, op->value);
+        break;
+    case BK_OP_MEM:
+        if (op->reg == NULL) {
+            put_str(w, "[MEM]");
+            break;
+        }
+        put_char(w, '[');
+        put_str(w, op->reg);
+        put_char(w, '*');
+        put_decimal(w, op->scale);
+        put_char(w, '+');
+        put_decimal(w, op->value);
+        put_char(w, ']');
+        break;
+    case BK_OP_FP:
+        put_fp(w, op->fp);
+        break;
+    case BK_OP_OTHER: /* its number is the disassembler's own count of such things, or as good as never varies */
+        put_str(w, op->reg != NULL ? op->reg : "OTHER");
+        break;
+    }
+}
+
+size_t bk_word_write(char out[BK_WORD_MAX], enum bk_arch arch, const struct bk_insn *insn)
+{
+    struct writer w = {.p = out, .end = out + BK_WORD_MAX - 1};
+    put_char(&w, bk_word_prefix(arch));
+    put_char(&w, '_');
+    for (const char *s = insn->mnemonic; *s != '\0'; s++)
+        put_char(&w, *s == ' ' ? '_' : *s);
+    for (size_t i = 0; i < insn->n_operands; i++) {
+        put_char(&w, i == 0 ? '_' : ',');
+        put_operand(&w, &insn->operands[i]);
+    }
+    if (w.cut)
+        w.p[-1] = '~';
+    *w.p = '\0';
+    return (size_t)(w.p - out);
+}
+
+/* ---- functions -------------------------------------------------------- */
+
+void bk_word_seq_done(struct bk_word_seq *s)
+{
+    if (s == NULL)
+        return;
+    free(s->v);
+    *s = (struct bk_word_seq){0};
+}
+
+/* Empties `s` and makes room for the words of `body` that will be kept; their number goes to *n. */
+static int begin(struct bk_word_seq *s, size_t *n, const struct bk_body *body, size_t max, struct bk_error *err)
+{
+    *n = max != 0 && max < body->n_insns ? max : body->n_insns;
+    s->n = s->n_unknown = 0;
+    if (*n > s->cap && !bk_grow((void **)&s->v, &s->cap, *n, sizeof *s->v))
+        return bk_fail_nomem(err, *n * sizeof *s->v);
+    return BK_OK;
+}
+
+int bk_word_seq_find(struct bk_word_seq *out, const struct bk_strtab *words, const struct bk_body *body, size_t max,
+                     struct bk_error *err)
+{
+    const char *name = bk_word_unknown(body->arch);
+    uint32_t unknown = bk_strtab_find(words, name, strlen(name));
+    if (unknown == BK_STR_NONE)
+        return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "the vocabulary has no words of %s", bk_arch_name(body->arch));
+    size_t n;
+    int rc = begin(out, &n, body, max, err);
+    if (rc != BK_OK)
+        return rc;
+    for (; out->n < n; out->n++) {
+        char word[BK_WORD_MAX];
+        size_t len = bk_word_write(word, body->arch, &body->insns[out->n]);
+        uint32_t id = bk_strtab_find(words, word, len);
+        out->n_unknown += id == BK_STR_NONE;
+        out->v[out->n] = id == BK_STR_NONE ? unknown : id;
+    }
+    return BK_OK;
+}
+
+int bk_word_seq_intern(struct bk_word_seq *out, struct bk_strtab *words, const struct bk_body *body, size_t max,
+                       struct bk_error *err)
+{
+    size_t n;
+    int rc = begin(out, &n, body, max, err);
+    if (rc != BK_OK)
+        return rc;
+    for (; out->n < n; out->n++) {
+        char word[BK_WORD_MAX];
+        size_t len = bk_word_write(word, body->arch, &body->insns[out->n]);
+        out->v[out->n] = bk_strtab_intern(words, word, len);
+        if (out->v[out->n] == BK_STR_NONE)
+            return bk_fail(err, BK_ENOMEM, BK_NO_OFFSET, "no room for another word after %u",
+                           (unsigned)bk_strtab_count(words));
+    }
+    return BK_OK;
+}
