@@ -78,6 +78,9 @@ int cli_parse(int *operand, const struct cli_command *cmd, int argc, char **argv
             "take architectures the model was not trained for, where it knows their words"                             \
     }
 
+/* What a data set holds, as `dataset` and `info` print it (cmd_dataset.c). */
+void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool json, int *status);
+
 /* ---- targets: FILE, FILE:NAME, FILE:0xADDR (target.c) -------------------- */
 
 struct cli_target {

@@ -43,7 +43,7 @@ static int compare(const struct bk_model *model, char **texts, const struct bk_e
 {
     int status = EXIT_FINE;
     struct cli_target a = {0}, b = {0};
-    struct bk_error err;
+    struct bk_error err = {0};
     size_t fa, fb;
     float score;
     bool open_a = cli_target_open(&a, texts[0], &status), open_b = cli_target_open(&b, texts[1], &status);
@@ -75,7 +75,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
     };
     int first;
     struct bk_model *model;
-    struct bk_error err;
+    struct bk_error err = {0};
     switch (cli_parse(&first, cmd, argc, argv, options, CLI_COUNT(options), 2, 2)) {
     case CLI_HELPED:
         return EXIT_FINE;

@@ -247,7 +247,7 @@ static void on_trouble(void *ctx, const struct bk_error *err)
     t->status = cli_trouble(err);
 }
 
-static void show(const struct bk_dataset_info *d, const char *path, bool json, int *status)
+void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool json, int *status)
 {
     const struct {
         const char *key, *text;
@@ -293,7 +293,7 @@ static int build(struct inputs *in, const char *out, struct bk_dataset_options *
     struct cli_bar bar = {0};
     struct trouble_ctx troubles = {&bar, in->status};
     struct bk_dataset_info info;
-    struct bk_error err;
+    struct bk_error err = {0};
     if (in->n_outside)
         cli_note("%zu files outside PROJECT-VERSION/ARCH-COMPILER-VERSION-LEVEL/ were left out", in->n_outside);
     if (!in->n)
@@ -306,7 +306,7 @@ static int build(struct inputs *in, const char *out, struct bk_dataset_options *
     cli_bar_clear(&bar);
     if (rc)
         return cli_trouble(&err);
-    show(&info, out, json, &troubles.status);
+    cli_dataset_info(&info, out, json, &troubles.status);
     return troubles.status;
 }
 

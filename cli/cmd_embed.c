@@ -79,7 +79,7 @@ static void show_text(const struct embedding *e, const struct bk_binary *b, size
 static int embed_target(struct embedding *e, const struct cli_target *t)
 {
     int status = EXIT_FINE;
-    struct bk_error err;
+    struct bk_error err = {0};
     if (!t->n)
         return cli_complain("%s: no functions: neither symbols nor unwind ranges tell of any",
                             bk_binary_path(t->binary));
@@ -156,7 +156,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
     int first;
     struct bk_model *model;
     struct bk_model_info info;
-    struct bk_error err;
+    struct bk_error err = {0};
     switch (cli_parse(&first, cmd, argc, argv, options, CLI_COUNT(options), 1, 0)) {
     case CLI_HELPED:
         return EXIT_FINE;

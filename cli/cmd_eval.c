@@ -55,7 +55,7 @@ static int judge(struct judging *j, const char *model_path)
     struct bk_dataset *d = NULL;
     struct bk_model *m = NULL;
     struct bk_eval_result r;
-    struct bk_error err;
+    struct bk_error err = {0};
     struct cli_bar bar = {0};
     j->opt.progress = cli_progress;
     j->opt.ctx = &bar;

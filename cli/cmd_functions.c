@@ -38,7 +38,7 @@ static int show_json(const struct listing *l, const struct bk_binary *b, size_t 
 {
     int status = EXIT_FINE;
     struct bk_function_info f;
-    struct bk_error err;
+    struct bk_error err = {0};
     bk_binary_function(&f, b, i);
     json_t *o = cli_json_record(), *more = cli_json_function(b, i);
     json_object_update(o, more);
@@ -72,7 +72,7 @@ static int show_text(const struct listing *l, const struct bk_binary *b, size_t 
 {
     struct bk_function_info f;
     struct bk_member_info m;
-    struct bk_error err;
+    struct bk_error err = {0};
     char text[512], bad[48] = "";
     bk_binary_function(&f, b, i);
     bk_binary_member(&m, b, f.member);
@@ -97,7 +97,7 @@ static int list_target(const struct listing *l, const struct cli_target *t)
 {
     int status = EXIT_FINE;
     const struct bk_binary *b = t->binary;
-    struct bk_error err;
+    struct bk_error err = {0};
     char path[512];
     if (!l->json)
         printf("%s\n%10s %8s %6s %7s  %-11s  %s\n", cli_printable(path, sizeof path, bk_binary_path(b)), "ADDRESS",

@@ -1,7 +1,8 @@
-/* binkin info: what a file holds, and how much of its code could be decoded. */
+/* binkin info: what a file holds, and how much of its code could be decoded. Models and data sets tell of themselves. */
 #include "cli.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct totals {
     uint64_t size, code, data, bad;
@@ -61,11 +62,11 @@ static void print_text(const struct bk_member_info *m, const struct totals *t)
            (unsigned long long)t->data, (unsigned long long)t->bad);
 }
 
-static int show_file(const char *path, unsigned threads, bool json)
+static int show_binary(const char *path, unsigned threads, bool json)
 {
     int status = EXIT_FINE;
     struct cli_target t;
-    struct bk_error err;
+    struct bk_error err = {0};
     if (!cli_target_open(&t, path, &status))
         return status;
     const struct bk_binary *b = t.binary;
@@ -100,6 +101,71 @@ static int show_file(const char *path, unsigned threads, bool json)
     return status;
 }
 
+/* ---- files of our own ------------------------------------------------------ */
+
+static int show_model(const char *path, bool json)
+{
+    int status = EXIT_FINE;
+    struct bk_model *m;
+    struct bk_model_info i;
+    struct bk_error err = {0};
+    char safe[512], hash[24];
+    if (bk_model_load(&m, path, &err))
+        return cli_trouble(&err);
+    bk_model_describe(&i, m);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)i.hash);
+    if (json) {
+        json_t *o = cli_json_record();
+        json_object_set_new(o, "file", cli_json_text(path));
+        json_object_set_new(o, "model", cli_json_text(i.kind));
+        json_object_set_new(o, "aff", cli_json_text(i.aff));
+        json_object_set_new(o, "tokens", cli_json_text(i.tokens));
+        json_object_set_new(o, "archs", cli_json_text(i.archs));
+        json_object_set_new(o, "dim", json_integer((json_int_t)i.dim));
+        json_object_set_new(o, "words", json_integer((json_int_t)i.n_words));
+        json_object_set_new(o, "params", json_integer((json_int_t)i.n_params));
+        json_object_set_new(o, "max_insns", json_integer(i.max_insns));
+        json_object_set_new(o, "hash", json_string(hash));
+        json_object_set_new(o, "provenance", json_loads(i.provenance, 0, NULL));
+        cli_json(o, &status);
+    } else {
+        printf("%s\n  model %s, fusion %s, for %s\n", cli_printable(safe, sizeof safe, path), i.kind, i.aff, i.archs);
+        printf("  %zu numbers a function, %zu trainable, %zu words by the rules %s, the first %u instructions\n", i.dim,
+               i.n_params, i.n_words, i.tokens, i.max_insns);
+        printf("  hash %s\n  made by %s\n", hash, cli_printable(safe, sizeof safe, i.provenance));
+    }
+    bk_model_free(m);
+    return status;
+}
+
+static int show_dataset(const char *path, bool json)
+{
+    int status = EXIT_FINE;
+    struct bk_dataset *d;
+    struct bk_dataset_info i;
+    struct bk_error err = {0};
+    if (bk_dataset_open(&d, path, &err))
+        return cli_trouble(&err);
+    bk_dataset_describe(&i, d);
+    cli_dataset_info(&i, path, json, &status);
+    bk_dataset_close(d);
+    return status;
+}
+
+static int show_file(const char *path, unsigned threads, bool json)
+{
+    char head[12] = "";
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    if (n == sizeof head && memcmp(head, "BINKIN\r\nmodl", n) == 0)
+        return show_model(path, json);
+    if (n == sizeof head && memcmp(head, "BINKIN\r\ndata", n) == 0)
+        return show_dataset(path, json);
+    return show_binary(path, threads, json);
+}
+
 static int run(const struct cli_command *cmd, int argc, char **argv)
 {
     bool json = false;
@@ -125,6 +191,7 @@ const struct cli_command cli_info = {
     .operands = "FILE...",
     .about = "FILE is an ELF executable, shared object or object file, or an archive of objects (.a).\n"
              "Bytes in functions are decoded instructions, data between them (literal pools, jump\n"
-             "tables, padding) or bad: bytes that no instruction could be made of.",
+             "tables, padding) or bad: bytes that no instruction could be made of. Of a model or data\n"
+             "set it says what it was made from.",
     .example = "  binkin info /usr/lib/x86_64-linux-gnu/libz.a",
 };

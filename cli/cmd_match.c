@@ -117,7 +117,7 @@ static int match(struct matching *x, const struct bk_model *model)
 {
     int status = EXIT_FINE;
     struct bk_matches *m;
-    struct bk_error err;
+    struct bk_error err = {0};
     struct cli_bar bar = {0};
     x->opt.embed.progress = cli_progress;
     x->opt.embed.progress_ctx = &bar;
@@ -160,7 +160,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
     };
     int first, status = EXIT_FINE;
     struct bk_model *model;
-    struct bk_error err;
+    struct bk_error err = {0};
     switch (cli_parse(&first, cmd, argc, argv, options, CLI_COUNT(options), 2, 2)) {
     case CLI_HELPED:
         return EXIT_FINE;

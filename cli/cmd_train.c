@@ -30,7 +30,7 @@ static const struct bk_split default_split = {.by = BK_SPLIT_SOURCE, .train = 8,
 
 static bool open_dataset(struct bk_dataset **out, const char *path)
 {
-    struct bk_error err;
+    struct bk_error err = {0};
     if (bk_dataset_open(out, path, &err) == BK_OK)
         return true;
     cli_trouble(&err);
@@ -44,7 +44,7 @@ static int train_i2v(const char *out, const char *data, struct bk_i2v_options *o
     int status = EXIT_FINE;
     struct bk_dataset *d;
     struct bk_i2v_report r;
-    struct bk_error err;
+    struct bk_error err = {0};
     struct cli_bar bar = {0};
     char safe[512];
     if (!open_dataset(&d, data))
@@ -187,7 +187,7 @@ static int train_model(const char *out, const char *data, const char *words, str
 {
     struct session s = {.label = "epoch 1", .json = json};
     struct bk_dataset *d;
-    struct bk_error err;
+    struct bk_error err = {0};
     char safe[512];
     if (!open_dataset(&d, data))
         return EXIT_TROUBLE;

@@ -30,7 +30,7 @@ static char *cut_function(char *text)
 static bool select_functions(struct cli_target *t, const char *what)
 {
     size_t total = bk_binary_n_functions(t->binary);
-    struct bk_error err;
+    struct bk_error err = {0};
     t->whole = !what;
     if (what) {
         size_t first;
@@ -55,7 +55,7 @@ static bool select_functions(struct cli_target *t, const char *what)
 
 bool cli_target_open(struct cli_target *t, const char *text, int *status)
 {
-    struct bk_error err;
+    struct bk_error err = {0};
     *t = (struct cli_target){0};
     char *path = strdup(text), *what = path ? cut_function(path) : NULL;
     bool ok = path && bk_binary_open(&t->binary, path, &err) == BK_OK;
