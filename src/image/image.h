@@ -5,10 +5,14 @@
  * pointers inside live until bk_image_file_close().
  *
  * Addresses. Executables and shared objects keep their own. In a relocatable object every allocated
- * section is laid out at an address of its own (from 0x100000 up, never overlapping) and
- * every undefined symbol gets an address of its own behind the last section (kind BK_SYM_EXTERN);
- * relocations of allocated sections are applied to a copy, so that a decoder sees real call
- * targets and loads. Relocations of a type this room does not know leave the bytes alone and are counted. */
+ * section is laid out at an address of its own (from 0x100000 up, never overlapping: code, data, then
+ * one address for every undefined symbol (kind BK_SYM_EXTERN), a made-up section ".got" when loads go through
+ * one, then .bss), and relocations of allocated sections are applied to a copy, so that a decoder sees
+ * real call targets and loads. Relocations of a type this room does not know, or whose value does not fit,
+ * leave the bytes alone and are counted; those that say nothing of an address (thread-local offsets, hints)
+ * leave the bytes alone and count as applied.
+ *
+ * A file without a section header table gets its sections from its loaded segments. */
 #ifndef BK_IMAGE_H
 #define BK_IMAGE_H
 
@@ -38,7 +42,7 @@ enum bk_image_kind { BK_IMAGE_EXEC, BK_IMAGE_SHARED, BK_IMAGE_OBJECT };
 struct bk_section {
     const char *name;
     uint64_t addr, size;  /* bytes */
-    uint64_t file_offset; /* from the start of the file (of the archive, for a member) */
+    uint64_t file_offset; /* from the start of the file (of the archive, for a member); 0 for the made-up .got */
     const uint8_t *data;  /* `size` bytes, relocated in objects; NULL when the file holds none (.bss) */
     bool alloc, exec, write;
 };
@@ -64,10 +68,18 @@ struct bk_mark {
     enum bk_mark_kind kind;
 };
 
-/* A code range from .eh_frame (exact) or .ARM.exidx (start known, size 0: until the next start). */
+/* A code range from .eh_frame (exact) or .ARM.exidx (start known, size 0: until the next start; a linker
+ * merges neighbours that unwind alike, so one start may stand for several functions). The Thumb bit comes
+ * from mapping and function symbols: without any it is not known, and false. */
 struct bk_unwind {
     uint64_t addr, size;
     bool thumb;
+};
+
+/* Addresses [addr, end) belong to this section. */
+struct bk_span {
+    uint64_t addr, end;
+    uint32_t section;
 };
 
 struct bk_image {
@@ -75,12 +87,14 @@ struct bk_image {
     const char *member; /* member of an archive, or NULL */
     enum bk_arch arch;
     enum bk_image_kind kind;
-    bool big_endian;
-    uint64_t entry; /* 0 when there is none; Thumb bit kept in entry_thumb */
+    bool big_endian;      /* of data */
+    bool code_big_endian; /* of instructions: AArch64 and BE8 ARM keep them little-endian */
+    uint64_t entry;       /* 0 when there is none; Thumb bit kept in entry_thumb */
     bool entry_thumb;
     size_t n_sections; /* allocated and not; index 0 is a real one, the ELF null section is dropped */
     const struct bk_section *sections;
-    size_t n_symbols; /* sorted by address, then name; mapping symbols, sections and files left out */
+    size_t n_symbols; /* sorted by address, then name; no pair twice; mapping symbols, sections, files and symbols
+                       * of sections that are not allocated left out */
     const struct bk_symbol *symbols;
     size_t n_marks; /* sorted by address */
     const struct bk_mark *marks;
@@ -88,6 +102,9 @@ struct bk_image {
     const struct bk_unwind *unwinds;
     size_t n_relocs_applied, n_relocs_unknown;
     bool has_symtab; /* false: stripped */
+    /* For bk_image_section_at: allocated sections cut so that none overlap, those of code first. */
+    size_t n_spans, n_code_spans;
+    const struct bk_span *spans;
 };
 
 /* A file and what it holds. */
