@@ -1,0 +1,143 @@
+# shellcheck shell=bash disable=SC2034 # sourced
+# Recipes of corpus/build, sourced by it. One project a pair of functions:
+#   NAME_configure  once an architecture and compiler, in a fresh copy of the source tree
+#   NAME_compile    once a level, in the same tree; leaves the files to keep in $KEEP
+# and one line in the table. Known to both: CC, HOST (empty for the native one), LEVEL ("-O2"), KEEP, WORK (scratch of this tree).
+#
+# Hand-written assembly is switched off everywhere: it would be the same bytes at every level.
+# Where a configure script and libtool would take longer than the compiler, the sources are compiled directly.
+
+# project  Debian source package, in the order of building time
+PROJECTS='
+lua        lua5.4
+expat      expat
+libpng     libpng1.6
+pcre2      pcre2
+zstd       libzstd
+mbedtls    mbedtls
+readline   readline
+sqlite     sqlite3
+libxml2    libxml2
+nettle     nettle
+gmp        gmp
+coreutils  coreutils
+gsl        gsl
+'
+
+# so NAME "FLAGS" FILE...: compiles each file position-independent at $LEVEL and links all into $KEEP/NAME.
+# Symbols of other libraries stay undefined, so no library but libc is needed for any architecture.
+so() {
+    local name=$1 flags=$2 f o
+    shift 2
+    rm -rf "$WORK/obj" && mkdir "$WORK/obj"
+    for f; do
+        o=$WORK/obj/${f//\//_}.o
+        # shellcheck disable=SC2086
+        $CC $LEVEL -fPIC -w $flags -c -o "$o" "$f" || return
+    done
+    $CC -shared -o "$KEEP/$name" "$WORK"/obj/*.o
+}
+
+# gnu_configure ARG...: an autoconf script for $HOST, without the static half.
+gnu_configure() {
+    ./configure ${HOST:+--host="$HOST"} --disable-static --enable-shared "$@" CC="$CC" CFLAGS=-O1
+}
+
+# gnu_make DIR ARG...: everything below DIR anew at $LEVEL, past the flags that configure saw.
+gnu_make() {
+    local dir=$1
+    shift
+    make -s -C "$dir" clean >/dev/null && make -s -C "$dir" CFLAGS="$LEVEL -w" "$@"
+}
+
+# A header that Debian's rules write.
+lua_configure() { echo '#define DEB_HOST_MULTIARCH "none"' >src/lua5.4-deb-multiarch.h; }
+lua_compile() {
+    local f=() x
+    for x in src/l*.c; do
+        case $x in src/lua.c | src/luac.c) ;; *) f+=("$x") ;; esac
+    done
+    so liblua.so "-DLUA_USE_LINUX -DLUA_COMPAT_5_3" "${f[@]}"
+}
+
+expat_configure() { : >expat/lib/expat_config.h; }
+expat_compile() {
+    so libexpat.so "-Iexpat/lib -DXML_NS -DXML_DTD -DXML_CONTEXT_BYTES=1024 -DBYTEORDER=1234 -DHAVE_MEMMOVE -DXML_DEV_URANDOM" \
+        expat/lib/xmlparse.c expat/lib/xmlrole.c expat/lib/xmltok.c
+}
+
+# zlib.h comes from the native zlib1g-dev, which says the same for every architecture.
+libpng_configure() { cp scripts/pnglibconf.h.prebuilt pnglibconf.h; }
+libpng_compile() {
+    so libpng16.so "-I. -idirafter /usr/include -DPNG_ARM_NEON_OPT=0 -DPNG_INTEL_SSE_OPT=0 -DPNG_MIPS_MSA_OPT=0" \
+        png.c pngerror.c pngget.c pngmem.c pngpread.c pngread.c pngrio.c pngrtran.c pngrutil.c pngset.c pngtrans.c \
+        pngwio.c pngwrite.c pngwtran.c pngwutil.c
+}
+
+pcre2_configure() {
+    cp src/config.h.generic src/config.h && cp src/pcre2.h.generic src/pcre2.h &&
+        cp src/pcre2_chartables.c.dist src/pcre2_chartables.c
+}
+pcre2_compile() {
+    local f=() x
+    for x in auto_possess chartables compile config context convert dfa_match error extuni find_bracket maketables match \
+        match_data newline ord2utf pattern_info script_run serialize string_utils study substitute substring tables \
+        ucd valid_utf xclass; do
+        f+=("src/pcre2_$x.c")
+    done
+    so libpcre2-8.so "-Isrc -DHAVE_CONFIG_H -DPCRE2_CODE_UNIT_WIDTH=8 -DSUPPORT_UNICODE" "${f[@]}" src/pcre2posix.c
+}
+
+zstd_configure() { :; }
+zstd_compile() {
+    so libzstd.so "-Ilib -Ilib/common -DZSTD_DISABLE_ASM -DXXH_NAMESPACE=ZSTD_ -DZSTD_LEGACY_SUPPORT=0 -DDYNAMIC_BMI2=0" \
+        lib/common/*.c lib/compress/*.c lib/decompress/*.c lib/dictBuilder/*.c
+}
+
+mbedtls_configure() {
+    sed -i -E 's,^#define (MBEDTLS_HAVE_ASM|MBEDTLS_AESNI_C|MBEDTLS_PADLOCK_C),//&,' include/mbedtls/config.h
+}
+mbedtls_compile() { so libmbedtls.so "-Iinclude -Ilibrary" library/*.c; }
+
+readline_configure() { gnu_configure --without-curses --disable-multibyte; }
+readline_compile() {
+    local f=() x
+    for x in *.c; do
+        case $x in emacs_keymap.c | vi_keymap.c) ;; *) f+=("$x") ;; esac
+    done
+    so libreadline.so "-DHAVE_CONFIG_H -DREADLINE_LIBRARY -I." "${f[@]}"
+}
+
+# The amalgamation is one C file for all; tclsh writes it.
+sqlite_configure() { ./configure --disable-tcl && make -s sqlite3.c; }
+sqlite_compile() {
+    so libsqlite3.so "-I. -DSQLITE_ENABLE_FTS3 -DSQLITE_ENABLE_FTS5 -DSQLITE_ENABLE_RTREE -DSQLITE_ENABLE_SESSION -DSQLITE_ENABLE_PREUPDATE_HOOK -DSQLITE_ENABLE_DBSTAT_VTAB -DSQLITE_THREADSAFE=1" sqlite3.c
+}
+
+libxml2_configure() {
+    gnu_configure --without-python --without-zlib --without-lzma --without-icu --without-iconv --with-legacy --with-threads
+}
+libxml2_compile() {
+    local f=() x
+    for x in *.c; do
+        case $x in run*.c | test*.c | trio*.c | xmlcatalog.c | xmllint.c) ;; *) f+=("$x") ;; esac
+    done
+    so libxml2.so "-DHAVE_CONFIG_H -I. -Iinclude -D_REENTRANT" "${f[@]}"
+}
+
+# Without GMP: the symmetric half.
+nettle_configure() { gnu_configure --disable-assembler --disable-public-key --disable-documentation --disable-openssl; }
+nettle_compile() { gnu_make . libnettle.so && cp -L libnettle.so "$KEEP/"; }
+
+gmp_configure() { gnu_configure --disable-assembly --disable-cxx; }
+gmp_compile() { gnu_make . && cp -L .libs/libgmp.so "$KEEP/"; }
+
+# All programs as one file.
+coreutils_configure() {
+    FORCE_UNSAFE_CONFIGURE=1 gnu_configure --enable-single-binary=symlinks --disable-nls --without-gmp --without-openssl \
+        --without-selinux --disable-acl --disable-xattr --disable-libcap
+}
+coreutils_compile() { gnu_make . src/coreutils MAKEINFO=: && cp src/coreutils "$KEEP/"; }
+
+gsl_configure() { gnu_configure; }
+gsl_compile() { gnu_make . libgsl.la && cp -L .libs/libgsl.so "$KEEP/"; }
