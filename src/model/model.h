@@ -32,6 +32,7 @@ enum bk_aff {
 #undef BK_AFF_ENUM
         BK_AFF_COUNT
 };
+#define BK_AFF_DEFAULT BK_AFF_NONE
 
 struct bk_net_config {
     uint32_t d, u, a, r, e, n;

@@ -1,0 +1,170 @@
+/* Semantic feature fusion and attention feature fusion of MFFA-Net (Li et al. 2023). */
+#include "nn/nn_int.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+/* Whole steps whose products are made together: at least this many rows, unless the batch ends. */
+enum { SFF_ROWS = 256 };
+
+size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk)
+{
+    return (SFF_ROWS + pk->b) * s->n;
+}
+
+/* tanh grows with its argument, so the maximum is taken before it. */
+void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, const bk_real *h, bk_real *scratch)
+{
+    const struct bk_kernels *k = bk_kernels();
+    size_t n = s->n;
+#ifdef BK_REAL_DOUBLE
+    const bk_real lowest = -DBL_MAX;
+#else
+    const bk_real lowest = -FLT_MAX;
+#endif
+    for (size_t i = 0; i < pk->b * n; i++)
+        q[i] = lowest;
+    memset(s->arg, 0, pk->b * n * sizeof *s->arg);
+    for (size_t at = 0; at < pk->t;) {
+        size_t first = pk->row[at], end = at;
+        while (end < pk->t && pk->row[end] - first < SFF_ROWS)
+            end++;
+        bk_gemm(BK_N, BK_T, pk->row[end] - first, n, s->u, 1, h + first * s->u, s->u, s->w + s->d, s->d + s->u, 0,
+                scratch, n);
+        for (; at < end; at++)
+            k->sff_max(q, s->arg, scratch + (pk->row[at] - first) * n, s->xw, s->word + pk->row[at], pk->row[at],
+                       bk_packing_active(pk, at), n);
+    }
+    k->tanh(q, q, pk->b * n);
+}
+
+/* One position alone receives the gradient of each output. */
+void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
+                     const bk_real *dq, const bk_real *q, const bk_real *x, const bk_real *h)
+{
+    const struct bk_kernels *k = bk_kernels();
+    size_t d = s->d, u = s->u, n = s->n;
+    for (size_t i = 0; i < pk->b; i++)
+        for (size_t j = 0; j < n; j++) {
+            bk_real g = dq[i * n + j] * (1 - q[i * n + j] * q[i * n + j]);
+            size_t row = s->arg[i * n + j];
+            bk_real *dwj = dw + j * (d + u);
+            dbias[j] += g;
+            k->axpy(dwj, g, x + s->word[row] * d, d);
+            k->axpy(dwj + d, g, h + row * u, u);
+            k->axpy(dh + row * u, g, s->w + j * (d + u) + d, u);
+        }
+}
+
+/* f = n softmax(c x) * x; w: n scratch, receives the softmax. */
+static void gate_forward(bk_real *f, bk_real *w, const bk_real *x, size_t n, bk_real c)
+{
+    const struct bk_kernels *k = bk_kernels();
+    bk_real top = c * x[0], sum = 0;
+    for (size_t j = 0; j < n; j++) {
+        w[j] = c * x[j];
+        top = w[j] > top ? w[j] : top;
+    }
+    for (size_t j = 0; j < n; j++)
+        w[j] -= top;
+    k->exp(w, w, n);
+    for (size_t j = 0; j < n; j++)
+        sum += w[j];
+    for (size_t j = 0; j < n; j++) {
+        w[j] /= sum;
+        f[j] = (bk_real)n * w[j] * x[j];
+    }
+}
+
+/* Returns the gradient of c. f: n scratch. */
+static bk_real gate_backward(bk_real *dx, bk_real *f, bk_real *w, const bk_real *df, const bk_real *x, size_t n,
+                             bk_real c)
+{
+    gate_forward(f, w, x, n, c);
+    bk_real mean = 0, dc = 0;
+    for (size_t j = 0; j < n; j++)
+        mean += df[j] * f[j];
+    for (size_t j = 0; j < n; j++) {
+        bk_real dlogit = df[j] * f[j] - w[j] * mean;
+        dx[j] += (bk_real)n * w[j] * df[j] + c * dlogit;
+        dc += dlogit * x[j];
+    }
+    return dc;
+}
+
+static bk_real total(const bk_real *x, size_t n)
+{
+    bk_real sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+void bk_fusion_forward(bk_real *f, const bk_real *p, const bk_real *q, size_t n, enum bk_fusion how, double scale,
+                       bk_real *scratch)
+{
+    const struct bk_kernels *k = bk_kernels();
+    bk_real c = (bk_real)scale;
+    switch (how) {
+    case BK_FUSION_NONE:
+        memcpy(f, p, n * sizeof *f);
+        memcpy(f + n, q, n * sizeof *f);
+        break;
+    case BK_FUSION_MATRIX:
+    case BK_FUSION_RESIDUAL:
+        k->mix(f, p, q, n, c, scratch);
+        k->mix(f + n, q, p, n, c, scratch);
+        if (how == BK_FUSION_RESIDUAL) {
+            k->add(f, p, n);
+            k->add(f + n, q, n);
+        }
+        break;
+    case BK_FUSION_GATE: /* column j of C sums to scale p_j sum(q), row i to scale q_i sum(p) */
+        gate_forward(f, scratch, p, n, c * total(q, n));
+        gate_forward(f + n, scratch, q, n, c * total(p, n));
+        break;
+    }
+}
+
+void bk_fusion_backward(bk_real *dp, bk_real *dq, const bk_real *df, const bk_real *p, const bk_real *q, size_t n,
+                        enum bk_fusion how, double scale, bk_real *scratch)
+{
+    const struct bk_kernels *k = bk_kernels();
+    bk_real c = (bk_real)scale;
+    if (how == BK_FUSION_NONE || how == BK_FUSION_RESIDUAL) {
+        k->add(dp, df, n);
+        k->add(dq, df + n, n);
+    }
+    if (how == BK_FUSION_MATRIX || how == BK_FUSION_RESIDUAL) {
+        k->mix_back(dp, dq, df, p, q, n, c, scratch);
+        k->mix_back(dq, dp, df + n, q, p, n, c, scratch);
+    }
+    if (how == BK_FUSION_GATE) {
+        bk_real dcp = gate_backward(dp, scratch, scratch + n, df, p, n, c * total(q, n));
+        bk_real dcq = gate_backward(dq, scratch, scratch + n, df + n, q, n, c * total(p, n));
+        for (size_t j = 0; j < n; j++) {
+            dq[j] += c * dcp;
+            dp[j] += c * dcq;
+        }
+    }
+}
+
+double bk_unit_forward(bk_real *y, const bk_real *x, size_t n)
+{
+    double norm = sqrt((double)bk_kernels()->dot(x, x, n));
+    bk_real inv = (bk_real)(norm > 0 ? 1 / norm : 0);
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * inv;
+    return norm;
+}
+
+void bk_unit_backward(bk_real *dx, const bk_real *dy, const bk_real *y, double norm, size_t n)
+{
+    const struct bk_kernels *k = bk_kernels();
+    if (!(norm > 0))
+        return;
+    bk_real inv = (bk_real)(1 / norm), along = k->dot(y, dy, n);
+    k->axpy(dx, inv, dy, n);
+    k->axpy(dx, -inv * along, y, n);
+}

@@ -1,0 +1,101 @@
+/* Losses over the shared embeddings of a batch, and Adam. */
+#include "nn/nn_int.h"
+
+#include <math.h>
+#include <string.h>
+
+double bk_cosine_loss(bk_real *df, bk_real *cosines, const bk_real *f, size_t o, const uint32_t *left,
+                      const uint32_t *right, const int8_t *y, size_t n_pairs)
+{
+    const struct bk_kernels *k = bk_kernels();
+    double loss = 0;
+    for (size_t i = 0; i < n_pairs; i++) {
+        const bk_real *a = f + left[i] * o, *b = f + right[i] * o;
+        double aa = (double)k->dot(a, a, o), bb = (double)k->dot(b, b, o);
+        bool known = aa > 0 && bb > 0;
+        double inv = known ? 1 / (sqrt(aa) * sqrt(bb)) : 0;
+        double c = known ? (double)k->dot(a, b, o) * inv : 0, miss = c - y[i];
+        loss += miss * miss;
+        if (cosines)
+            cosines[i] = (bk_real)c;
+        if (!known)
+            continue;
+        bk_real *da = df + left[i] * o, *db = df + right[i] * o;
+        k->axpy(da, (bk_real)(2 * miss * inv), b, o);
+        k->axpy(da, (bk_real)(-2 * miss * c / aa), a, o);
+        k->axpy(db, (bk_real)(2 * miss * inv), a, o);
+        k->axpy(db, (bk_real)(-2 * miss * c / bb), b, o);
+    }
+    return loss;
+}
+
+size_t bk_contrast_scratch(size_t n_pairs, size_t o)
+{
+    return 3 * n_pairs * o + 2 * n_pairs * n_pairs + n_pairs;
+}
+
+static bool masked(const uint32_t *label, size_t i, size_t j)
+{
+    return i != j && label[i] == label[j];
+}
+
+/* Adds (softmax - 1) / 2 to row (step_j 1) or column i of ds; returns -log softmax_ii / 2. e: n scratch. */
+static double half_entropy(bk_real *ds, bk_real *e, const bk_real *s, const uint32_t *label, size_t n, size_t i,
+                           size_t base, size_t step)
+{
+    bk_real top = s[base + i * step];
+    for (size_t j = 0; j < n; j++)
+        if (!masked(label, i, j) && s[base + j * step] > top)
+            top = s[base + j * step];
+    for (size_t j = 0; j < n; j++)
+        e[j] = s[base + j * step] - top;
+    bk_real own = e[i];
+    bk_exp(e, e, n);
+    double sum = 0;
+    for (size_t j = 0; j < n; j++)
+        if (!masked(label, i, j))
+            sum += (double)e[j];
+    for (size_t j = 0; j < n; j++)
+        if (!masked(label, i, j))
+            ds[base + j * step] += (bk_real)((double)e[j] / sum / 2);
+    ds[base + i * step] -= (bk_real)0.5;
+    return (log(sum) - (double)own) / 2;
+}
+
+double bk_contrast_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *anchor, const uint32_t *positive,
+                        const uint32_t *label, size_t n_pairs, double temperature, bk_real *scratch)
+{
+    size_t n = n_pairs;
+    bk_real *a = scratch, *p = a + n * o, *dy = p + n * o, *s = dy + n * o, *ds = s + n * n, *e = ds + n * n;
+    bk_real inv = (bk_real)(1 / temperature);
+    for (size_t i = 0; i < n; i++) {
+        bk_unit_forward(a + i * o, f + anchor[i] * o, o);
+        bk_unit_forward(p + i * o, f + positive[i] * o, o);
+    }
+    bk_gemm(BK_N, BK_T, n, n, o, inv, a, o, p, o, 0, s, n);
+    memset(ds, 0, n * n * sizeof *ds);
+    double loss = 0;
+    for (size_t i = 0; i < n; i++) {
+        loss += half_entropy(ds, e, s, label, n, i, i * n, 1);
+        loss += half_entropy(ds, e, s, label, n, i, i, n);
+    }
+    bk_gemm(BK_N, BK_N, n, o, n, inv, ds, n, p, o, 0, dy, o);
+    for (size_t i = 0; i < n; i++) {
+        const bk_real *x = f + anchor[i] * o;
+        bk_unit_backward(df + anchor[i] * o, dy + i * o, a + i * o, sqrt((double)bk_kernels()->dot(x, x, o)), o);
+    }
+    bk_gemm(BK_T, BK_N, n, o, n, inv, ds, n, a, o, 0, dy, o);
+    for (size_t i = 0; i < n; i++) {
+        const bk_real *x = f + positive[i] * o;
+        bk_unit_backward(df + positive[i] * o, dy + i * o, p + i * o, sqrt((double)bk_kernels()->dot(x, x, o)), o);
+    }
+    return loss;
+}
+
+void bk_adam(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, size_t n_grads, size_t first, size_t n,
+             uint64_t step, double rate)
+{
+    const bk_real rates[2] = {(bk_real)(rate / (1 - pow(0.9, (double)step))),
+                              (bk_real)(1 / sqrt(1 - pow(0.999, (double)step)))};
+    bk_kernels()->adam(params, m, v, grads, n_grads, first, n, rates);
+}

@@ -1,0 +1,51 @@
+/* Private to nn: the vector loops of kernel.c, compiled once for each instruction set and chosen at run time. */
+#ifndef BK_NN_INT_H
+#define BK_NN_INT_H
+
+#include "nn/nn.h"
+
+struct bk_kernels {
+    void (*exp)(bk_real *y, const bk_real *x, size_t n);
+    void (*tanh)(bk_real *y, const bk_real *x, size_t n);
+    void (*sigmoid)(bk_real *y, const bk_real *x, size_t n);
+
+    bk_real (*dot)(const bk_real *a, const bk_real *b, size_t n);
+    void (*axpy)(bk_real *y, bk_real c, const bk_real *x, size_t n);           /* y += c x */
+    void (*add)(bk_real *y, const bk_real *x, size_t n);                       /* y += x */
+    void (*sub)(bk_real *y, const bk_real *x, size_t n);                       /* y -= x */
+    void (*mul)(bk_real *y, const bk_real *x, size_t n);                       /* y *= x */
+    void (*max)(bk_real *y, const bk_real *x, size_t n);                       /* y = max(y, x) */
+    void (*inverse)(bk_real *y, size_t n);                                     /* y = 1 / y */
+    void (*mul_add)(bk_real *y, const bk_real *a, const bk_real *b, size_t n); /* y += a b */
+
+    /* rows of one step; names as in struct bk_gru */
+    void (*gru_gates)(bk_real *gate, bk_real *rh, const bk_real *prev, size_t rows, size_t s);
+    void (*gru_state)(bk_real *h, size_t ldh, const bk_real *gate, bk_real *cand, const bk_real *prev, size_t rows,
+                      size_t s);
+    void (*gru_state_back)(bk_real *carry, bk_real *gate, bk_real *cand, const bk_real *dh, size_t lddh,
+                           const bk_real *prev, size_t rows, size_t s);
+    void (*gru_gates_back)(bk_real *carry, bk_real *gate, const bk_real *drh, const bk_real *prev, size_t rows,
+                           size_t s);
+
+    void (*tanh_back)(bk_real *dz, const bk_real *z, size_t n); /* dz *= 1 - z^2 */
+    void (*relu)(bk_real *y, size_t n);
+    void (*relu_back)(bk_real *dy, const bk_real *y, size_t n);
+    /* best = max(best, s + xw[word]) over rows of n numbers; arg becomes `first` + row where it grew */
+    void (*sff_max)(bk_real *best, uint32_t *arg, const bk_real *s, const bk_real *xw, const uint32_t *word,
+                    uint32_t first, size_t rows, size_t n);
+    /* out_i = sum_j w_ij x_j, w_i = softmax_j(scale y_i x_j); e: n scratch */
+    void (*mix)(bk_real *out, const bk_real *x, const bk_real *y, size_t n, bk_real scale, bk_real *e);
+    void (*mix_back)(bk_real *dx, bk_real *dy, const bk_real *dout, const bk_real *x, const bk_real *y, size_t n,
+                     bk_real scale, bk_real *e);
+    void (*adam)(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, size_t n_grads, size_t first, size_t n,
+                 const bk_real rate[2]); /* rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+};
+
+extern const struct bk_kernels bk_kernels_base;
+#ifdef BK_NN_X86
+extern const struct bk_kernels bk_kernels_avx2, bk_kernels_avx512;
+#endif
+/* The best table this processor can run. */
+const struct bk_kernels *bk_kernels(void);
+
+#endif

@@ -1,0 +1,155 @@
+#include "golden.h"
+#include "../base/cmocka_all.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+void assert_near(double a, double b, double tol, const char *what, size_t index)
+{
+    if (!(fabs(a - b) <= tol * (1 + fabs(b))))
+        fail_msg("%s [%zu]: %.17g, expected %.17g", what, index, a, b);
+}
+
+void golden_open(struct golden *g, const char *path)
+{
+    struct bk_error err;
+    assert_int_equal(bk_map_open(&g->map, path, &err), BK_OK);
+}
+
+void golden_close(struct golden *g)
+{
+    bk_map_close(&g->map);
+}
+
+double *golden_find(const struct golden *g, size_t *count, const char *fmt, ...)
+{
+    char name[64];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(name, sizeof name, fmt, args);
+    va_end(args);
+    struct bk_cursor c = bk_cursor_at(g->map.data, g->map.size, 0, false);
+    while (c.pos < c.size) {
+        const char *found = (const char *)bk_read_bytes(&c, sizeof name);
+        size_t n = bk_read_u32(&c);
+        assert_false(c.failed);
+        if (strncmp(found, name, sizeof name) != 0) {
+            assert_non_null(bk_read_bytes(&c, n * 8));
+            continue;
+        }
+        double *v = bk_calloc(n + 1, sizeof *v);
+        assert_non_null(v);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t bits = bk_read_u64(&c);
+            memcpy(&v[i], &bits, sizeof bits);
+        }
+        assert_false(c.failed);
+        *count = n;
+        return v;
+    }
+    return NULL;
+}
+
+static uint32_t *find_u32(const struct golden *g, size_t *count, const char *name, const char *what)
+{
+    double *v = golden_find(g, count, "%s/%s", name, what);
+    assert_non_null(v);
+    size_t n = *count;
+    uint32_t *out = bk_calloc(n + 1, sizeof *out);
+    assert_non_null(out);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint32_t)v[i];
+    free(v);
+    return out;
+}
+
+void net_case_load(struct net_case *c, const struct golden *g, const char *name)
+{
+    size_t n;
+    struct bk_error err;
+    memset(c, 0, sizeof *c);
+    double *dims = golden_find(g, &n, "%s/dims", name);
+    assert_non_null(dims);
+    c->cfg = (struct bk_net_config){.d = (uint32_t)dims[0],
+                                    .u = (uint32_t)dims[1],
+                                    .a = (uint32_t)dims[2],
+                                    .r = (uint32_t)dims[3],
+                                    .e = (uint32_t)dims[4],
+                                    .n = (uint32_t)dims[5],
+                                    .max_insns = (uint32_t)dims[6]};
+    free(dims);
+    assert_int_equal(bk_net_config_set_aff(&c->cfg, name, &err), BK_OK);
+    c->n_params = bk_net_n_params(&c->cfg);
+    c->o = bk_net_outputs(&c->cfg);
+    c->n_tensors = bk_net_tensors(c->tensors, &c->cfg);
+    double *words = golden_find(g, &n, "%s/words", name);
+    c->words = bk_calloc(n, sizeof *c->words);
+    assert_true(words && c->words);
+    c->n_words = n / c->cfg.d;
+    for (size_t i = 0; i < n; i++)
+        c->words[i] = (bk_real)words[i];
+    free(words);
+    for (c->b = 0; c->b < 5; c->b++) {
+        char what[16];
+        snprintf(what, sizeof what, "seq/%zu", c->b);
+        const uint32_t *ids = find_u32(g, &n, name, what);
+        c->seqs[c->b] = (struct bk_seq){ids, n};
+    }
+    c->left = find_u32(g, &n, name, "left");
+    c->right = find_u32(g, &n, name, "right");
+    c->n_pairs = n;
+    double *y = golden_find(g, &n, "%s/y", name);
+    c->y = bk_calloc(n, 1);
+    assert_non_null(c->y);
+    for (size_t i = 0; i < n; i++)
+        c->y[i] = (int8_t)y[i];
+    free(y);
+    c->params = bk_calloc(c->n_params, sizeof *c->params);
+    assert_non_null(c->params);
+    for (size_t k = 0; k < c->n_tensors; k++) {
+        const struct bk_tensor *t = &c->tensors[k];
+        double *w = golden_find(g, &n, "%s/param/%s", name, t->name);
+        if (!w || n != t->rows * t->cols)
+            fail_msg("%s: tensor %s is not in the file with this size", name, t->name);
+        for (size_t i = 0; i < n; i++)
+            c->params[t->offset + i] = (bk_real)w[i];
+        free(w);
+    }
+}
+
+void net_case_free(struct net_case *c)
+{
+    for (size_t i = 0; i < c->b; i++)
+        free((void *)(uintptr_t)c->seqs[i].ids);
+    free(c->left);
+    free(c->right);
+    free(c->y);
+    free(c->params);
+    free(c->words);
+}
+
+double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads)
+{
+    struct bk_pass *pass;
+    struct bk_error err;
+    double sum = 0;
+    bk_real *out = bk_calloc(c->b * c->o, sizeof *out), *df = bk_calloc(c->b * c->o, sizeof *df);
+    assert_non_null(out);
+    assert_non_null(df);
+    assert_int_equal(bk_pass_new(&pass, &c->cfg, &err), BK_OK);
+    assert_int_equal(
+        bk_pass_forward(pass, out, c->params, c->words, c->n_words, c->seqs, c->b, grads != NULL, &sum, &err), BK_OK);
+    double loss = bk_cosine_loss(df, NULL, out, c->o, c->left, c->right, c->y, c->n_pairs) + sqrt(sum);
+    if (grads)
+        bk_pass_backward(pass, grads, c->params, df, sum > 0 ? 0.5 / sqrt(sum) : 0);
+    if (f)
+        memcpy(f, out, c->b * c->o * sizeof *f);
+    if (penalty)
+        *penalty = sum;
+    bk_pass_free(pass);
+    free(out);
+    free(df);
+    return loss;
+}
