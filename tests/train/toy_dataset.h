@@ -26,7 +26,7 @@ static inline uint64_t toy_key(const char *what, uint64_t i)
 }
 
 /* Label l has 1 + l % (2 * mean - 1) functions when `uneven`, else `mean`; labels are spread over `projects`. Every function
- * has `words_each` words, of which the first half follows from its label. One file: amd64. */
+ * has `words_each` words, of which the first quarter follows from its label. One file: amd64. */
 static inline struct toy *toy_new(size_t n_labels, size_t mean, bool uneven, size_t projects, size_t words_each)
 {
     struct toy *t = calloc(1, sizeof *t);
@@ -45,8 +45,8 @@ static inline struct toy *toy_new(size_t n_labels, size_t mean, bool uneven, siz
             uint32_t *ids = t->ids + n * words_each;
             for (size_t w = 0; w < words_each; w++) {
                 char word[64];
-                size_t of = w < words_each / 2 ? l : l * 1000 + k;
-                snprintf(word, sizeof word, "X_w%zu", (of * 7919 + w * 104729) % 997);
+                size_t of = w < words_each / 4 ? l : 1000 + l * 1000 + k;
+                snprintf(word, sizeof word, "X_w%u", (unsigned)(toy_key("word", of * 64 + w) % 101));
                 ids[w] = bk_strtab_intern(t->words, word, strlen(word));
             }
             *f = (struct bk_data_func){.label = (uint32_t)l,
