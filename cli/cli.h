@@ -124,6 +124,7 @@ bool cli_color(FILE *stream); /* a terminal, and NO_COLOR is not set */
 /* A bar on stderr, drawn only on a terminal. `ctx` of cli_progress is a struct cli_bar, zero-initialised. */
 struct cli_bar {
     const char *label; /* in front; NULL: none */
+    bool tells_time;   /* `what` says how much is left */
     const char *what;  /* NULL before the first call */
     size_t done;       /* of the last call: less of it starts the clock anew */
     double began, drawn;

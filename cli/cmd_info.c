@@ -132,7 +132,12 @@ static int show_model(const char *path, bool json)
         printf("%s\n  model %s, fusion %s, for %s\n", cli_printable(safe, sizeof safe, path), i.kind, i.aff, i.archs);
         printf("  %zu numbers a function, %zu trainable, %zu words by the rules %s, the first %u instructions\n", i.dim,
                i.n_params, i.n_words, i.tokens, i.max_insns);
-        printf("  hash %s\n  made by %s\n", hash, cli_printable(safe, sizeof safe, i.provenance));
+        json_t *made = json_loads(i.provenance, 0, NULL);
+        json_object_del(made, "history"); /* a line an epoch: left to --json */
+        char *text = made ? json_dumps(made, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)) : NULL;
+        printf("  hash %s\n  made by %s\n", hash, text ? text : "?");
+        free(text);
+        json_decref(made);
     }
     bk_model_free(m);
     return status;

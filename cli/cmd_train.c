@@ -125,7 +125,7 @@ const struct cli_command cli_train_i2v = {
 
 struct session {
     struct cli_bar bar;
-    char label[64];
+    char label[32];
     bool json;
     double best_auc;
     unsigned best_epoch;
@@ -174,7 +174,7 @@ static void on_epoch(void *ctx, const struct bk_train_epoch *e)
              e->epoch, e->n_epochs, e->loss, e->penalty, e->validation_auc, e->best ? " (best)" : "",
              (unsigned long long)e->pairs, e->pairs_per_second, cli_duration(spent, e->seconds),
              cli_duration(left, e->seconds_left));
-    snprintf(s->label, sizeof s->label, "epoch %u/%u  AUC %.4f", e->epoch + 1, e->n_epochs, s->best_auc);
+    snprintf(s->label, sizeof s->label, "best AUC %.4f", s->best_auc);
 }
 
 static void on_progress(void *ctx, const char *what, size_t done, size_t total)
@@ -185,7 +185,7 @@ static void on_progress(void *ctx, const char *what, size_t done, size_t total)
 
 static int train_model(const char *out, const char *data, const char *words, struct bk_train_options *opt, bool json)
 {
-    struct session s = {.label = "epoch 1", .json = json};
+    struct session s = {.bar.tells_time = true, .json = json};
     struct bk_dataset *d;
     struct bk_error err = {0};
     char safe[512];
@@ -195,9 +195,12 @@ static int train_model(const char *out, const char *data, const char *words, str
     opt->on_epoch = on_epoch;
     opt->progress = on_progress;
     opt->ctx = &s;
-    signal(SIGINT, on_interrupt);
+    bool ignored = signal(SIGINT, on_interrupt) == SIG_IGN;
+    if (ignored)
+        signal(SIGINT, SIG_IGN);
     int rc = bk_train(out, d, words, opt, &err);
-    signal(SIGINT, SIG_DFL);
+    if (!ignored)
+        signal(SIGINT, SIG_DFL);
     cli_bar_clear(&s.bar);
     bk_dataset_close(d);
     if (rc)
@@ -229,6 +232,9 @@ static int run_model(const struct cli_command *cmd, int argc, char **argv)
          "pairs an epoch (default: one similar and one dissimilar for each training function)"},
         {"batch", 0, CLI_UNSIGNED, &opt.batch, "N", "pairs a step (default: 250)"},
         {"rate", 0, CLI_REAL, &opt.rate, "X", "learning rate of Adam (default: 0.001)"},
+        {"loss", 0, CLI_TEXT, &opt.loss, "LOSS",
+         "pairs (default, the paper's) or contrastive: every other partner of a batch is a negative"},
+        {"temperature", 0, CLI_REAL, &opt.temperature, "X", "of the contrastive loss (default: 0.1)"},
         OPT_SPLIT(&opt.split),
         OPT_PARTS(&opt.split),
         OPT_SPLIT_SEED(&opt.split),

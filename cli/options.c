@@ -175,7 +175,7 @@ static int hint(const struct cli_command *cmd)
 static const struct cli_option *resembling(const char *word, const struct cli_option *options, size_t n)
 {
     const struct cli_option *best = NULL;
-    size_t best_len = 2;
+    size_t best_len = 1;
     while (*word == '-')
         word++;
     for (size_t i = 0; i < n; i++) {

@@ -5,10 +5,11 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-#define BAR_CELLS   24
+#define BAR_CELLS   20
 #define BAR_SECONDS 0.1 /* between two drawings */
 
 /* ---- troubles ----------------------------------------------------------- */
@@ -213,6 +214,31 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Columns of the terminal at stderr. */
+static size_t columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
+static void draw(const struct cli_bar *bar, const char *what, double share, double seconds)
+{
+    char line[512], cells[BAR_CELLS + 1], left[16] = "";
+    for (int i = 0; i < BAR_CELLS; i++)
+        cells[i] = i < (int)(share * BAR_CELLS) ? '#' : '.';
+    cells[BAR_CELLS] = 0;
+    if (!bar->tells_time && share > 0 && share < 1 && seconds > 1)
+        cli_duration(left, seconds / share * (1 - share));
+    const char *label = bar->label ? bar->label : "";
+    snprintf(line, sizeof line, "[%s] %3.0f %%  %s%s%s%s%s%s", cells, 100 * share, what, *label ? ", " : "", label,
+             *left ? ", " : "", left, *left ? " left" : "");
+    size_t width = columns() - 1;
+    if (width < sizeof line)
+        line[width] = 0;
+    fprintf(stderr, "\r\033[K%s", line);
+    fflush(stderr);
+}
+
 void cli_progress(void *ctx, const char *what, size_t done, size_t total)
 {
     struct cli_bar *bar = ctx;
@@ -229,22 +255,12 @@ void cli_progress(void *ctx, const char *what, size_t done, size_t total)
         return;
     bar->drawn = t;
     bar->shown = true;
-    char cells[BAR_CELLS + 1], left[16] = "";
-    double share = (double)done / (double)total;
-    int full = (int)(share * BAR_CELLS);
-    for (int i = 0; i < BAR_CELLS; i++)
-        cells[i] = i < full ? '#' : '.';
-    cells[BAR_CELLS] = 0;
-    if (done && done < total && t - bar->began > 1)
-        cli_duration(left, (t - bar->began) / share * (1 - share));
-    fprintf(stderr, "\r\033[K%s%s[%s] %3.0f %%  %s%s%s", bar->label ? bar->label : "", bar->label ? "  " : "", cells,
-            100 * share, what, *left ? ", left: " : "", left);
-    fflush(stderr);
+    draw(bar, what, (double)done / (double)total, t - bar->began);
 }
 
 void cli_bar_clear(struct cli_bar *bar)
 {
     if (bar->shown)
         fputs("\r\033[K", stderr);
-    *bar = (struct cli_bar){.label = bar->label};
+    *bar = (struct cli_bar){.label = bar->label, .tells_time = bar->tells_time};
 }
