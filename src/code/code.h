@@ -25,38 +25,46 @@ struct bk_functions {
     const struct bk_image *image;
     size_t n;
     const struct bk_function *v;
-    /* Symbols and ranges that give no function (outside any code section, size past the section's end and cut,
-     * overlapping, ...): counted, one sample message each in troubles. */
-    size_t n_cut, n_dropped;
+    size_t n_cut;     /* functions and ranges made shorter: they ran past their section or into the next function */
+    size_t n_dropped; /* function symbols outside any code section: they give no function */
 };
 
-/* The image must outlive the result. Symbols of kind FUNC first (their size, or up to the next symbol or
- * section end when 0 or absurd), then unwind ranges no symbol covers. A symbol named *.cold or *.cold.N is a piece, not a function:
- * it ends its neighbour but is no entry of its own; PLT stubs are none either. */
+/* The image must outlive the result. Symbols of kind FUNC first: their size; where it is 0 or absurd, that of the unwind
+ * range of the same address, or else up to the next function, unwind range, object or global symbol, or the section's
+ * end. Then unwind ranges that no symbol covers, then the entry point (bound next-symbol) where neither does. A symbol named *.cold or
+ * *.cold.N is a piece, not a function: it ends its neighbour but is no entry of its own (in a stripped file it looks
+ * like any function); PLT stubs (sections .plt, .plt.got, .plt.sec, .iplt, .MIPS.stubs) are none either. Functions do not
+ * overlap: one that runs into the next is cut. Near-linear in symbols. */
 BK_MUST_CHECK int bk_functions_find(struct bk_functions **out, const struct bk_image *img, struct bk_error *err);
 void bk_functions_free(struct bk_functions *f);
 /* Index of the function that contains `addr`, or SIZE_MAX. */
 size_t bk_functions_at(const struct bk_functions *f, uint64_t addr);
-/* The name of the source function: compiler clone suffixes (.isra.N, .constprop.N, .part.N, .lto_priv.N, .llvm.N, ...) cut
- * off. Returns the length of the prefix of `name` that is the label. */
+/* The name of the source function: compiler clone suffixes (.isra.N, .constprop.N, .part.N, .lto_priv.N, .llvm.N, .N, ...) cut
+ * off, all of them. Returns the length of the prefix of `name` that is the label. */
 size_t bk_source_name_len(const char *name);
 
 /* ---- instructions ----------------------------------------------------- */
 
+/* IMM: of a direct branch or call the absolute target; of x86 otherwise the value sign-extended from the operand's own width (mov eax,
+ * 0xffffffff is -1, and so is xor al, 0xff); of AArch64 adr, adrp and literal loads the absolute address; of A32 and T32 adr
+ * the distance; else as encoded, sign-extended. OTHER: conditions that no mnemonic tells ("eq" of csel), coprocessor numbers
+ * ("p", "c"), "sysreg", "barrier", "prefetch", ... */
 enum bk_operand_kind { BK_OP_REG, BK_OP_IMM, BK_OP_MEM, BK_OP_FP, BK_OP_OTHER };
 
-/* Structured operand, never parsed from printed text. Register names are static strings. */
+/* Structured operand, never parsed from printed text. Register names are static strings, lower case, without sigil. In the order of
+ * Intel syntax on x86, of the vendor's elsewhere. A register list is its registers one by one. Left out: shifts and
+ * extensions of a register operand, write-back, lanes and arrangements of vectors, x86 segments and broadcast. */
 struct bk_operand {
     enum bk_operand_kind kind;
     const char *reg; /* REG: its name. MEM: base register or NULL. OTHER: a short static name of what it is, or NULL */
     const char *index; /* MEM: index register or NULL */
-    int32_t scale;     /* MEM: 1 where there is none */
-    int64_t value;     /* IMM: value, sign-extended from its width. MEM: displacement. OTHER: its number */
-    double fp;         /* FP */
+    int32_t scale; /* MEM: factor of the index: 1, 2, 4, 8; ARM [r0, r1, lsl #2] gives 4; negative when subtracted */
+    int64_t value; /* IMM: value. MEM: displacement. OTHER: its number */
+    double fp;     /* FP */
 };
 
 enum {
-    BK_INSN_CALL = 1 << 0, /* branch with link */
+    BK_INSN_CALL = 1 << 0, /* branch with link; does not end a block */
     BK_INSN_JUMP = 1 << 1, /* any branch that is no call */
     BK_INSN_COND = 1 << 2, /* may fall through (conditional jump, predicated return) */
     BK_INSN_RET = 1 << 3,
@@ -65,7 +73,7 @@ enum {
     BK_INSN_DELAY = 1 << 6   /* MIPS: the next instruction still runs */
 };
 
-#define BK_MAX_OPERANDS 24
+#define BK_MAX_OPERANDS 24 /* of one instruction; what a longer register list has beyond is left out */
 
 struct bk_insn {
     uint64_t addr;
@@ -83,6 +91,12 @@ struct bk_edge {
     uint32_t from, to; /* blocks */
 };
 
+/* A block ends behind a JUMP, RET or STOP (and its delay slot), before a branch target, and where data follows. Edges: to the targets of
+ * jumps inside the function, to the next block where control falls through, and to the cases of a table jump where
+ * the table could be read and a comparison just before bounds it. An indirect jump that is not understood has none.
+ * Padding is data, not code: nops (and int3) that no branch goes to, behind an instruction that never continues or up to the
+ * function's end; a function that is nothing but nops keeps them. A function may have no instruction at all. */
+
 /* One decoded function. Owned by its decoder, valid until the next call on it. */
 struct bk_body {
     const struct bk_function *function;
@@ -94,7 +108,7 @@ struct bk_body {
     size_t n_edges;
     const struct bk_edge *edges; /* sorted by from, then to; no duplicates; tail jumps out are callees */
     size_t n_callees;
-    const uint64_t *callees; /* sorted, distinct addresses of direct calls and tail jumps */
+    const uint64_t *callees; /* sorted, distinct addresses of direct calls and tail jumps; own cold pieces are none */
     uint64_t bytes_code;     /* bytes decoded as instructions */
     uint64_t bytes_data;     /* literal pools, jump tables, padding */
     uint64_t bytes_bad;      /* bytes that could not be decoded; the three sum to function->size */
@@ -103,8 +117,9 @@ struct bk_body {
 struct bk_decoder; /* one per thread */
 BK_MUST_CHECK int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct bk_error *err);
 void bk_decoder_free(struct bk_decoder *d);
-/* Decodes function `i`. Undecodable bytes are skipped by the architecture's smallest step and counted, never an error. At most
- * BK_MAX_INSNS instructions: the rest counts as bytes_bad. Fails only for want of memory. */
+/* Decodes function `i`. Undecodable bytes are skipped by the architecture's smallest step (x86 1, T32 2, others 4) and counted, never
+ * an error. At most BK_MAX_INSNS instructions and four times as many operands: the rest counts as bytes_bad. ARM and AArch64 data between
+ * code is told by mapping symbols; where there are none, by the loads and table jumps that read it. Fails only for want of memory. */
 #define BK_MAX_INSNS (1u << 20)
 BK_MUST_CHECK int bk_decoder_body(const struct bk_body **out, struct bk_decoder *d, size_t i, struct bk_error *err);
 

@@ -1,0 +1,140 @@
+/* AArch64: flow and operands. */
+#include "code/code_int.h"
+
+static uint16_t flow(const cs_insn *in)
+{
+    arm64_cc cc = in->detail->arm64.cc;
+    switch (in->id) {
+    case ARM64_INS_B:
+        return cc == ARM64_CC_INVALID || cc == ARM64_CC_AL || cc == ARM64_CC_NV ? BK_INSN_JUMP
+                                                                                : BK_INSN_JUMP | BK_INSN_COND;
+    case ARM64_INS_BR:
+        return BK_INSN_JUMP;
+    case ARM64_INS_CBZ:
+    case ARM64_INS_CBNZ:
+    case ARM64_INS_TBZ:
+    case ARM64_INS_TBNZ:
+        return BK_INSN_JUMP | BK_INSN_COND;
+    case ARM64_INS_BL:
+    case ARM64_INS_BLR:
+        return BK_INSN_CALL;
+    case ARM64_INS_RET:
+    case ARM64_INS_ERET:
+    case ARM64_INS_DRPS:
+        return BK_INSN_RET;
+    case ARM64_INS_BRK:
+    case ARM64_INS_HLT:
+        return BK_INSN_STOP;
+    default:
+        return 0;
+    }
+}
+
+static const char *const cc_names[] = {NULL, "eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc",
+                                       "hi", "ls", "ge", "lt", "gt", "le", "al", "nv"};
+
+static void read_operand(struct reading *r, const cs_arm64_op *op)
+{
+    switch (op->type) {
+    case ARM64_OP_REG:
+        bk_reading_reg(r, op->reg);
+        break;
+    case ARM64_OP_IMM:
+        bk_reading_imm(r, op->imm);
+        break;
+    case ARM64_OP_MEM: {
+        bool shifted = op->mem.index != ARM64_REG_INVALID && op->shift.type == ARM64_SFT_LSL && op->shift.value < 8;
+        bk_reading_mem(r, op->mem.base, op->mem.index, shifted ? 1 << op->shift.value : 1, op->mem.disp);
+        break;
+    }
+    case ARM64_OP_FP:
+        bk_reading_operand(r, BK_OP_FP)->fp = op->fp;
+        break;
+    case ARM64_OP_CIMM:
+        bk_reading_other(r, "c", op->imm);
+        break;
+    case ARM64_OP_REG_MRS:
+    case ARM64_OP_REG_MSR:
+        bk_reading_other(r, "sysreg", (int64_t)op->reg);
+        break;
+    case ARM64_OP_PSTATE:
+        bk_reading_other(r, "pstate", op->pstate);
+        break;
+    case ARM64_OP_SYS:
+        bk_reading_other(r, "sys", op->sys);
+        break;
+    case ARM64_OP_PREFETCH:
+        bk_reading_other(r, "prefetch", op->prefetch);
+        break;
+    case ARM64_OP_BARRIER:
+        bk_reading_other(r, "barrier", op->barrier);
+        break;
+    default:
+        bk_reading_other(r, NULL, 0);
+    }
+}
+
+static uint32_t load_size(const cs_insn *in)
+{
+    const cs_arm64 *a = &in->detail->arm64;
+    if (a->op_count != 2 || a->operands[0].type != ARM64_OP_REG || a->operands[1].type != ARM64_OP_IMM)
+        return 0;
+    if (in->id == ARM64_INS_LDRSW)
+        return 4;
+    if (in->id != ARM64_INS_LDR)
+        return 0;
+    unsigned reg = a->operands[0].reg;
+    if (reg >= ARM64_REG_Q0 && reg <= ARM64_REG_Q31)
+        return 16;
+    bool word = (reg >= ARM64_REG_W0 && reg <= ARM64_REG_W30) || (reg >= ARM64_REG_S0 && reg <= ARM64_REG_S31);
+    return word || reg == ARM64_REG_WZR ? 4 : 8;
+}
+
+void bk_arm64_read(struct reading *r)
+{
+    const cs_arm64 *a = &r->in->detail->arm64;
+    struct bk_insn *insn = r->insn;
+    insn->flags = flow(r->in);
+    if (r->in->id == ARM64_INS_NOP)
+        insn->flags |= INSN_PAD;
+    for (unsigned i = 0; i < a->op_count; i++)
+        read_operand(r, &a->operands[i]);
+    if (a->op_count > 0 && (insn->flags & (BK_INSN_CALL | BK_INSN_JUMP))) {
+        const cs_arm64_op *last = &a->operands[a->op_count - 1];
+        if (last->type == ARM64_OP_IMM) {
+            insn->target = (uint64_t)last->imm;
+            insn->flags |= BK_INSN_TARGET;
+        }
+    } else if (a->cc != ARM64_CC_INVALID && a->cc < sizeof cc_names / sizeof *cc_names) {
+        bk_reading_other(r, cc_names[a->cc], a->cc); /* csel and its like: no other operand says when */
+    }
+    r->literal_size = load_size(r->in);
+    if (r->literal_size > 0)
+        r->literal = (uint64_t)a->operands[1].imm;
+}
+
+/* Branches with pointer authentication, Arm ARM C4.1.4 "Unconditional branch (register)". */
+bool bk_arm64_read_word(struct bk_insn *insn, uint32_t word)
+{
+    static const struct {
+        uint32_t mask, value;
+        const char *mnemonic;
+        uint16_t flags;
+    } known[] = {
+        {0xffffffff, 0xd65f0bff, "retaa", BK_INSN_RET},   {0xffffffff, 0xd65f0fff, "retab", BK_INSN_RET},
+        {0xffffffff, 0xd69f0bff, "eretaa", BK_INSN_RET},  {0xffffffff, 0xd69f0fff, "eretab", BK_INSN_RET},
+        {0xfffffc1f, 0xd61f081f, "braaz", BK_INSN_JUMP},  {0xfffffc1f, 0xd61f0c1f, "brabz", BK_INSN_JUMP},
+        {0xfffffc00, 0xd71f0800, "braa", BK_INSN_JUMP},   {0xfffffc00, 0xd71f0c00, "brab", BK_INSN_JUMP},
+        {0xfffffc1f, 0xd63f081f, "blraaz", BK_INSN_CALL}, {0xfffffc1f, 0xd63f0c1f, "blrabz", BK_INSN_CALL},
+        {0xfffffc00, 0xd73f0800, "blraa", BK_INSN_CALL},  {0xfffffc00, 0xd73f0c00, "blrab", BK_INSN_CALL},
+        {0xffff0000, 0x00000000, "udf", BK_INSN_STOP},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if ((word & known[i].mask) == known[i].value) {
+            insn->mnemonic = known[i].mnemonic;
+            insn->flags = known[i].flags;
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,348 @@
+/* The decoder: one linear sweep over a function, data left out. */
+#include "code/code_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Operands of one function: bounds its memory where a hostile file is nothing but register lists. */
+#define MAX_OPERANDS ((size_t)4 * BK_MAX_INSNS)
+/* Entries of jump tables read in one function: bounds the time where it is nothing but table jumps. */
+#define MAX_ENTRIES (1u << 16)
+
+struct isa {
+    cs_arch arch;
+    cs_mode mode, thumb_mode;
+    uint8_t step; /* bytes skipped over what cannot be decoded */
+    isa_read *read;
+    bool literals; /* data lies between code */
+};
+
+static const struct isa isas[BK_ARCH_COUNT] = {
+    [BK_ARCH_AMD64] = {CS_ARCH_X86, CS_MODE_64, 0, 1, bk_x86_read, false},
+    [BK_ARCH_I386] = {CS_ARCH_X86, CS_MODE_32, 0, 1, bk_x86_read, false},
+    [BK_ARCH_ARM] = {CS_ARCH_ARM, CS_MODE_ARM | CS_MODE_V8, CS_MODE_THUMB | CS_MODE_V8, 4, bk_arm_read, true},
+    [BK_ARCH_ARM64] = {CS_ARCH_ARM64, CS_MODE_ARM, 0, 4, bk_arm64_read, true},
+    [BK_ARCH_MIPS] = {CS_ARCH_MIPS, CS_MODE_MIPS32, 0, 4, bk_mips_read, false},
+    [BK_ARCH_MIPS64] = {CS_ARCH_MIPS, CS_MODE_MIPS64, 0, 4, bk_mips_read, false},
+};
+
+/* ---- operands --------------------------------------------------------- */
+
+struct bk_operand *bk_reading_operand(struct reading *r, enum bk_operand_kind kind)
+{
+    /* One beyond the last is scratch: what does not fit is written there and not counted. */
+    struct bk_operand *op = &r->ops[r->insn->n_operands];
+    if (r->insn->n_operands < BK_MAX_OPERANDS)
+        r->insn->n_operands++;
+    *op = (struct bk_operand){.kind = kind, .scale = 1};
+    return op;
+}
+
+static const char *reg_name(const struct reading *r, unsigned reg)
+{
+    return reg ? cs_reg_name(r->cs, reg) : NULL;
+}
+
+void bk_reading_reg(struct reading *r, unsigned reg)
+{
+    const char *name = reg_name(r, reg);
+    bk_reading_operand(r, name ? BK_OP_REG : BK_OP_OTHER)->reg = name;
+}
+
+void bk_reading_imm(struct reading *r, int64_t value)
+{
+    bk_reading_operand(r, BK_OP_IMM)->value = value;
+}
+
+void bk_reading_mem(struct reading *r, unsigned base, unsigned index, int32_t scale, int64_t disp)
+{
+    struct bk_operand *op = bk_reading_operand(r, BK_OP_MEM);
+    op->reg = reg_name(r, base);
+    op->index = reg_name(r, index);
+    op->scale = scale;
+    op->value = disp;
+}
+
+void bk_reading_other(struct reading *r, const char *what, int64_t number)
+{
+    struct bk_operand *op = bk_reading_operand(r, BK_OP_OTHER);
+    op->reg = what;
+    op->value = number;
+}
+
+/* Makes room for one more instruction; operands move, so the instructions that point at them are set anew. */
+static bool reserve(struct bk_decoder *d)
+{
+    if (!BK_GROW(d->insns))
+        return false;
+    struct bk_operand *before = d->operands.v;
+    if (!bk_grow((void **)&d->operands.v, &d->operands.cap, d->operands.n + BK_MAX_OPERANDS + 1, sizeof *d->operands.v))
+        return false;
+    if (d->operands.v != before) {
+        const struct bk_operand *op = d->operands.v;
+        for (size_t i = 0; i < d->insns.n; i++) {
+            d->insns.v[i].operands = op;
+            op += d->insns.v[i].n_operands;
+        }
+    }
+    return true;
+}
+
+/* ---- capstone's state ------------------------------------------------- */
+
+/* Capstone keeps the state of a Thumb IT block from call to call; where the sweep leaves one early, nops use it up. */
+static void leave_it_block(struct bk_decoder *d)
+{
+    for (; d->it_left > 0; d->it_left--) {
+        static const uint8_t nop[] = {0x00, 0xbf}, nop_be[] = {0xbf, 0x00};
+        const uint8_t *p = d->mode & CS_MODE_BIG_ENDIAN ? nop_be : nop;
+        size_t n = sizeof nop;
+        uint64_t addr = 0;
+        cs_disasm_iter(d->cs, &p, &n, &addr, d->in);
+    }
+}
+
+static void set_thumb(struct bk_decoder *d, bool thumb)
+{
+    thumb = thumb && d->isa->thumb_mode != 0;
+    if (thumb == d->thumb)
+        return;
+    leave_it_block(d);
+    d->thumb = thumb;
+    d->mode = (d->mode & CS_MODE_BIG_ENDIAN) | (thumb ? d->isa->thumb_mode : d->isa->mode);
+    cs_option(d->cs, CS_OPT_MODE, d->mode);
+}
+
+static void count_it_block(struct bk_decoder *d)
+{
+    if (d->it_left > 0)
+        d->it_left--;
+    else if (d->thumb && d->in->id == ARM_INS_IT)
+        d->it_left = (unsigned)strlen(d->in->mnemonic) - 1; /* "it", "itt", "ite", ... */
+}
+
+/* ---- the sweep -------------------------------------------------------- */
+
+void bk_decoder_mark_data(struct bk_decoder *d, uint64_t addr, uint64_t size)
+{
+    if (!d->find_literals || addr < d->begin || addr >= d->end)
+        return;
+    uint64_t from = (addr - d->begin) / 2, to = size < d->end - addr ? addr - d->begin + size : d->end - d->begin;
+    memset(d->literals + from, 1, (size_t)((to + 1) / 2 - from));
+}
+
+size_t bk_decoder_insn_at(const struct bk_decoder *d, uint64_t addr)
+{
+    size_t lo = 0, hi = d->insns.n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (d->insns.v[mid].addr < addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < d->insns.n && d->insns.v[lo].addr == addr ? lo : SIZE_MAX;
+}
+
+static uint32_t word_at(const struct bk_decoder *d, uint64_t pc)
+{
+    struct bk_cursor c = bk_cursor_at(d->data, d->avail, pc - d->begin, false);
+    return bk_read_u32(&c);
+}
+
+/* Decodes at `pc`, not past `limit`. The size of the instruction, 0 when there is none, -1 without memory. */
+static int decode_one(struct bk_decoder *d, uint64_t pc, uint64_t limit)
+{
+    if (!reserve(d))
+        return -1;
+    struct bk_insn *insn = &d->insns.v[d->insns.n];
+    *insn = (struct bk_insn){.addr = pc, .operands = d->operands.v + d->operands.n};
+    const uint8_t *p = d->data + (pc - d->begin);
+    uint64_t addr = pc;
+    size_t left = limit - pc < 16 ? limit - pc : 16, before = left;
+    if (cs_disasm_iter(d->cs, &p, &left, &addr, d->in) && before > left) {
+        count_it_block(d);
+        insn->size = (uint8_t)(before - left);
+        uint32_t id = bk_strtab_intern(d->mnemonics, d->in->mnemonic, strlen(d->in->mnemonic));
+        if (id == BK_STR_NONE)
+            return -1;
+        insn->mnemonic = bk_strtab_str(d->mnemonics, id);
+        struct reading r = {.cs = d->cs, .in = d->in, .insn = insn, .ops = d->operands.v + d->operands.n};
+        (d->thumb ? bk_thumb_read : d->isa->read)(&r);
+        d->operands.n += insn->n_operands;
+        if (r.literal_size > 0)
+            bk_decoder_mark_data(d, r.literal, r.literal_size);
+    } else if (d->isa->arch == CS_ARCH_ARM64 && limit - pc >= 4 && bk_arm64_read_word(insn, word_at(d, pc))) {
+        insn->size = 4;
+    } else {
+        leave_it_block(d);
+        return 0;
+    }
+    d->insns.n++;
+    return insn->size;
+}
+
+/* Mapping symbols from the function's begin on: where the next one is and what holds until then. */
+struct mark_walk {
+    const struct bk_mark *next, *end;
+    enum bk_mark_kind kind;
+};
+
+static struct mark_walk marks_at(const struct bk_image *img, uint64_t addr, enum bk_mark_kind kind)
+{
+    size_t lo = 0, hi = img->n_marks;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (img->marks[mid].addr <= addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return (struct mark_walk){img->marks + lo, img->marks + img->n_marks, kind};
+}
+
+static bool begin_function(struct bk_decoder *d, const struct bk_function *fn, struct mark_walk *walk)
+{
+    const struct bk_image *img = d->functions->image;
+    size_t avail = 0;
+    d->data = bk_image_bytes(img, fn->addr, &avail);
+    d->begin = fn->addr;
+    d->end = fn->addr + fn->size;
+    d->avail = !d->data ? 0 : avail < fn->size ? avail : fn->size;
+    d->insns.n = d->operands.n = d->blocks.n = d->edges.n = d->callees.n = d->cases.n = 0;
+    d->entries_left = MAX_ENTRIES;
+    leave_it_block(d);
+    enum bk_mark_kind kind = fn->thumb ? BK_MARK_T32 : BK_MARK_A32;
+    bool marked = bk_image_mark_at(&kind, img, fn->addr);
+    *walk = marks_at(img, fn->addr, kind);
+    if (!marked)
+        walk->next = walk->end;
+    d->find_literals = d->isa->literals && !marked;
+    if (!d->find_literals)
+        return true;
+    size_t n = d->avail / 2 + 1;
+    if (!bk_grow((void **)&d->literals, &d->literals_cap, n, 1))
+        return false;
+    memset(d->literals, 0, n);
+    return true;
+}
+
+static void skip_data(struct bk_decoder *d, uint64_t size)
+{
+    d->body.bytes_data += size;
+    if (d->insns.n > 0)
+        d->insns.v[d->insns.n - 1].flags |= INSN_GAP;
+}
+
+static bool sweep(struct bk_decoder *d, const struct bk_function *fn)
+{
+    struct mark_walk walk;
+    if (!begin_function(d, fn, &walk))
+        return false;
+    uint64_t pc = d->begin, end = d->begin + d->avail;
+    while (pc < end && d->insns.n < BK_MAX_INSNS && d->operands.n < MAX_OPERANDS) {
+        while (walk.next < walk.end && walk.next->addr <= pc)
+            walk.kind = walk.next++->kind;
+        uint64_t limit = walk.next < walk.end && walk.next->addr < end ? walk.next->addr : end;
+        if (walk.kind == BK_MARK_DATA) {
+            skip_data(d, limit - pc);
+            pc = limit;
+            continue;
+        }
+        set_thumb(d, walk.kind == BK_MARK_T32);
+        uint64_t step = d->thumb ? 2 : d->isa->step;
+        if (step > limit - pc)
+            step = limit - pc;
+        if (d->find_literals && d->literals[(pc - d->begin) / 2]) {
+            skip_data(d, step);
+            pc += step;
+            continue;
+        }
+        int size = decode_one(d, pc, limit);
+        if (size < 0)
+            return false;
+        if (size == 0) {
+            d->body.bytes_bad += step;
+            pc += step;
+            continue;
+        }
+        d->body.bytes_code += (uint64_t)size;
+        pc += (uint64_t)size;
+        uint16_t flags = d->insns.v[d->insns.n - 1].flags;
+        if ((flags & BK_INSN_JUMP) && !(flags & BK_INSN_TARGET) && !bk_switch_find(d, d->insns.n - 1))
+            return false;
+    }
+    d->body.bytes_bad += d->end - pc;
+    return true;
+}
+
+/* ---- life ------------------------------------------------------------- */
+
+int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct bk_error *err)
+{
+    *out = NULL;
+    const struct bk_image *img = f->image;
+    if ((unsigned)img->arch >= BK_ARCH_COUNT || !isas[img->arch].read)
+        return bk_fail(err, BK_EUNSUPPORTED, BK_NO_OFFSET, "no decoder for the architecture");
+    struct bk_decoder *d = bk_calloc(1, sizeof *d);
+    if (!d)
+        return bk_fail_nomem(err, sizeof *d);
+    d->functions = f;
+    d->isa = &isas[img->arch];
+    d->mode = d->isa->mode | (img->code_big_endian ? CS_MODE_BIG_ENDIAN : 0);
+    d->mnemonics = bk_strtab_new();
+    cs_err e = cs_open(d->isa->arch, d->mode, &d->cs);
+    if (e != CS_ERR_OK) {
+        bk_decoder_free(d);
+        return bk_fail(err, e == CS_ERR_MEM ? BK_ENOMEM : BK_EUNSUPPORTED, BK_NO_OFFSET, "capstone: %s",
+                       cs_strerror(e));
+    }
+    cs_option(d->cs, CS_OPT_DETAIL, CS_OPT_ON);
+    d->in = cs_malloc(d->cs);
+    if (!d->in || !d->mnemonics) {
+        bk_decoder_free(d);
+        return bk_fail_nomem(err, sizeof *d->in);
+    }
+    *out = d;
+    return BK_OK;
+}
+
+void bk_decoder_free(struct bk_decoder *d)
+{
+    if (!d)
+        return;
+    if (d->in)
+        cs_free(d->in, 1);
+    if (d->cs)
+        cs_close(&d->cs);
+    bk_strtab_free(d->mnemonics);
+    free(d->literals);
+    free(d->insns.v);
+    free(d->operands.v);
+    free(d->blocks.v);
+    free(d->edges.v);
+    free(d->callees.v);
+    free(d->cases.v);
+    free(d);
+}
+
+int bk_decoder_body(const struct bk_body **out, struct bk_decoder *d, size_t i, struct bk_error *err)
+{
+    *out = NULL;
+    if (i >= d->functions->n)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "function %zu of %zu", i, d->functions->n);
+    const struct bk_function *fn = &d->functions->v[i];
+    d->body = (struct bk_body){.function = fn, .arch = d->functions->image->arch};
+    if (!sweep(d, fn) || !bk_blocks_build(d))
+        return bk_fail_nomem(err, d->insns.cap * sizeof *d->insns.v);
+    d->body.n_insns = d->insns.n;
+    d->body.insns = d->insns.v;
+    d->body.n_blocks = d->blocks.n;
+    d->body.blocks = d->blocks.v;
+    d->body.n_edges = d->edges.n;
+    d->body.edges = d->edges.v;
+    d->body.n_callees = d->callees.n;
+    d->body.callees = d->callees.v;
+    *out = &d->body;
+    return BK_OK;
+}
