@@ -1,0 +1,475 @@
+/* Data sets of small real objects: labelled.c at two levels, a stripped shared object of it, an archive, and this test itself.
+ * argv: object -O0, object -O2, stripped shared object, archive of both objects. */
+#include "../base/temp_dir.h"
+#include "train.h"
+
+static struct {
+    const char *self, *o0, *o2, *stripped, *archive;
+} path;
+
+static struct bk_labelled_file labelled(const char *file, const char *level)
+{
+    return (struct bk_labelled_file){file, "words", "1.0", "cc", level};
+}
+
+struct heard { /* what the trouble callback was told */
+    size_t n;
+    struct bk_error first, last;
+};
+
+static void hear(void *ctx, const struct bk_error *e)
+{
+    struct heard *h = ctx;
+    if (!h->n++)
+        h->first = *e;
+    h->last = *e;
+}
+
+/* Builds and opens; `info` may be NULL. */
+static struct bk_dataset *build(void **state, struct bk_dataset_info *info, const struct bk_labelled_file *files,
+                                size_t n, struct bk_dataset_options opt)
+{
+    char *out = temp_path(state, "data");
+    struct bk_dataset_info own;
+    struct bk_error err = {0};
+    if (bk_dataset_build(info ? info : &own, out, files, n, &opt, &err))
+        fail_msg("%s: %s", err.file, err.message);
+    struct bk_dataset *d;
+    if (bk_dataset_open(&d, out, &err))
+        fail_msg("%s: %s", err.file, err.message);
+    free(out);
+    return d;
+}
+
+/* The n-th function of this full name, NULL: there is none. */
+static const struct bk_data_func *find(const struct bk_dataset *d, const char *name, size_t nth)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (!strcmp(d->v[i].name, name) && !nth--)
+            return &d->v[i];
+    return NULL;
+}
+
+static const char *label_of(const struct bk_dataset *d, const struct bk_data_func *f)
+{
+    return d->labels[f->label].name;
+}
+
+static const char *const source_names[] = {"count_words", "twin_one", "twin_two",       "half_of",
+                                           "nothing",     "hidden",   "sum_of_squares", "long_one"};
+#define N_SOURCE (sizeof source_names / sizeof *source_names)
+
+static void every_function_with_its_label(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.o2, "O2")};
+    struct bk_dataset_info info, read;
+    struct bk_dataset *d = build(state, &info, files, 2, (struct bk_dataset_options){0});
+    bk_dataset_describe(&read, d);
+    assert_memory_equal(&info, &read, sizeof info);
+    assert_int_equal(info.n_files, 2);
+    assert_int_equal(info.n_failed_files, 0);
+    assert_int_equal(info.n_functions, 2 * N_SOURCE);
+    assert_int_equal(info.n_labels, N_SOURCE);
+    assert_int_equal(info.n_duplicates + info.n_unnamed + info.n_short, 0);
+    assert_int_equal(info.n_merged, 1); /* the alias */
+    assert_int_equal(info.n_shared, 4); /* the twins at both levels */
+    assert_int_equal(info.bytes_bad, 0);
+    for (size_t s = 0; s < N_SOURCE; s++) {
+        bool clone = !strcmp(source_names[s], "half_of");
+        const struct bk_data_func *a = find(d, clone ? "half_of.constprop.0" : source_names[s], 0),
+                                  *b = find(d, clone ? "half_of.constprop.0" : source_names[s], 1);
+        if (!strcmp(source_names[s], "count_words") && !a) { /* the shorter name comes first */
+            a = find(d, "also_counts_words", 0);
+            b = find(d, "also_counts_words", 1);
+        }
+        assert_non_null(a);
+        assert_non_null(b);
+        assert_string_equal(label_of(d, a), source_names[s]);
+        assert_int_equal(a->label, b->label);
+        assert_string_equal(d->files[a->file].level, "O0");
+        assert_string_equal(d->files[b->file].level, "O2");
+        assert_string_equal(d->files[b->file].path, path.o2);
+        assert_true(a->key != b->key);
+    }
+    assert_string_equal(d->labels[0].project, "words");
+    assert_string_equal(d->files[1].version, "1.0");
+    assert_string_equal(d->files[1].compiler, "cc");
+    assert_null(d->files[1].member);
+    for (size_t i = 0; i < d->n; i++)
+        assert_null(strstr(d->v[i].name, "cold"));
+    bk_dataset_close(d);
+}
+
+static void words_are_those_of_the_code(void **state)
+{
+    struct bk_labelled_file file = labelled(path.o2, "O2");
+    struct bk_dataset *d = build(state, NULL, &file, 1, (struct bk_dataset_options){0});
+    struct bk_image_file *img;
+    struct bk_functions *f;
+    struct bk_decoder *dec;
+    assert_int_equal(bk_image_file_open(&img, path.o2, NULL), BK_OK);
+    assert_int_equal(bk_functions_find(&f, &img->images[0], NULL), BK_OK);
+    assert_int_equal(bk_decoder_new(&dec, f, NULL), BK_OK);
+    assert_int_equal(d->n, f->n);
+    uint64_t total = 0;
+    for (size_t i = 0; i < f->n; i++) {
+        const struct bk_body *body;
+        assert_int_equal(bk_decoder_body(&body, dec, i, NULL), BK_OK);
+        const struct bk_data_func *df = &d->v[i];
+        assert_int_equal(df->addr, f->v[i].addr);
+        assert_int_equal(df->n_blocks, body->n_blocks);
+        assert_int_equal(df->n_insns, body->n_insns);
+        assert_int_equal(df->n_words, body->n_insns < BK_DATA_MAX_WORDS ? body->n_insns : BK_DATA_MAX_WORDS);
+        for (size_t k = 0; k < df->n_words; k++) {
+            char word[BK_WORD_MAX];
+            bk_word_write(word, body->arch, &body->insns[k]);
+            assert_string_equal(bk_strtab_str(d->words, df->words[k]), word);
+        }
+        total += df->n_words;
+    }
+    assert_true(find(d, "long_one", 0)->n_insns > BK_DATA_MAX_WORDS);
+    assert_int_equal(d->info.n_word_total, total);
+    assert_int_equal(d->info.n_words, bk_strtab_count(d->words));
+    bk_decoder_free(dec);
+    bk_functions_free(f);
+    bk_image_file_close(img);
+    bk_dataset_close(d);
+}
+
+static void duplicates_are_kept_once(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o2, "O2"), labelled(path.o2, "O2"), labelled(path.o0, "O0")};
+    files[1].version = "1.1";
+    struct bk_dataset_info info;
+    struct bk_dataset *d = build(state, &info, files, 3, (struct bk_dataset_options){0});
+    assert_int_equal(info.n_functions, 2 * N_SOURCE);
+    assert_int_equal(info.n_duplicates, N_SOURCE);
+    for (size_t i = 0; i < d->n; i++)
+        assert_string_equal(d->files[d->v[i].file].version, "1.0"); /* the first stays */
+    bk_dataset_close(d);
+    d = build(state, &info, files, 3, (struct bk_dataset_options){.keep_duplicates = true});
+    assert_int_equal(info.n_functions, 3 * N_SOURCE);
+    assert_int_equal(info.n_duplicates, 0);
+    assert_true(find(d, "nothing", 0)->key == find(d, "nothing", 1)->key); /* one binary function */
+    bk_dataset_close(d);
+    files[1].project = "other"; /* another project's function is another function */
+    d = build(state, &info, files, 3, (struct bk_dataset_options){0});
+    assert_int_equal(info.n_functions, 3 * N_SOURCE);
+    assert_int_equal(info.n_labels, 2 * N_SOURCE);
+    assert_int_equal(info.n_merged, 2);
+    assert_int_equal(info.n_shared, 2 * N_SOURCE + 2);
+    bk_dataset_close(d);
+}
+
+static void short_and_unnamed_are_counted(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.stripped, "O2"), labelled(path.o0, "O0")};
+    struct bk_dataset_info info;
+    struct bk_dataset *d = build(state, &info, files, 2, (struct bk_dataset_options){.min_insns = 30});
+    assert_true(info.n_unnamed > 0); /* hidden() at least */
+    assert_non_null(find(d, "long_one", 0));
+    assert_null(find(d, "nothing", 0));
+    assert_true(info.n_short >= 8);
+    for (size_t i = 0; i < d->n; i++)
+        assert_true(d->v[i].n_insns >= 30 && d->v[i].name[0]);
+    bk_dataset_close(d);
+}
+
+static void archives_give_their_members(void **state)
+{
+    struct bk_labelled_file file = labelled(path.archive, "mixed");
+    struct bk_dataset_info info;
+    struct bk_dataset *d = build(state, &info, &file, 1, (struct bk_dataset_options){0});
+    assert_int_equal(info.n_functions, 2 * N_SOURCE);
+    assert_int_equal(d->n_files, 2);
+    assert_non_null(d->files[0].member);
+    assert_true(strcmp(d->files[0].member, d->files[1].member) != 0);
+    assert_true(d->files[0].hash == d->files[1].hash);
+    for (size_t i = 0; i < d->n; i++) /* members share addresses, functions still differ */
+        for (size_t j = 0; j < i; j++)
+            assert_true(d->v[i].key != d->v[j].key);
+    bk_dataset_close(d);
+}
+
+static void same_bytes_for_any_threads(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.self, "?"), labelled(path.o0, "O0"), labelled(path.archive, "?")};
+    char *out = temp_path(state, "data");
+    uint8_t *first = NULL;
+    size_t first_size = 0;
+    for (unsigned threads = 1; threads <= 4; threads++) {
+        struct bk_dataset_info info;
+        struct bk_dataset_options opt = {.threads = threads};
+        assert_int_equal(bk_dataset_build(&info, out, files, 3, &opt, NULL), BK_OK);
+        assert_true(info.n_functions > 100);
+        size_t size;
+        uint8_t *bytes = read_file(out, &size);
+        if (first) {
+            assert_int_equal(size, first_size);
+            assert_memory_equal(bytes, first, size);
+            free(bytes);
+        } else {
+            first = bytes;
+            first_size = size;
+        }
+    }
+    free(first);
+    free(out);
+}
+
+static void a_bad_file_does_not_stop_the_rest(void **state)
+{
+    char *text = temp_path(state, "text"), *cut = temp_path(state, "cut"), *missing = temp_path(state, "missing");
+    write_file(text, "int main;\n", 10);
+    size_t size;
+    uint8_t *object = read_file(path.o0, &size);
+    write_file(cut, object, 48);
+    free(object);
+    struct bk_labelled_file files[] = {labelled(missing, "O0"), labelled(path.o0, "O0"), labelled(text, "O0"),
+                                       labelled(cut, "O0")};
+    struct heard heard = {0};
+    struct bk_dataset_info info;
+    struct bk_dataset_options opt = {.trouble = hear, .trouble_ctx = &heard};
+    struct bk_dataset *d = build(state, &info, files, 4, opt);
+    assert_int_equal(info.n_failed_files, 3);
+    assert_int_equal(info.n_functions, N_SOURCE);
+    assert_int_equal(heard.n, 3);
+    assert_int_equal(heard.first.code, BK_EIO);
+    assert_string_equal(heard.first.file, missing);
+    assert_string_equal(heard.last.file, cut);
+    assert_true(heard.last.message[0] != 0);
+    bk_dataset_close(d);
+
+    char *out = temp_path(state, "none");
+    files[1].path = text;
+    struct bk_error err;
+    assert_int_equal(bk_dataset_build(&info, out, files, 4, &opt, &err), BK_ENOTFOUND);
+    assert_non_null(strstr(err.message, "4 of 4 files failed"));
+    assert_int_equal(access(out, F_OK), -1);
+    files[1].project = NULL;
+    assert_int_equal(bk_dataset_build(&info, out, files, 4, &opt, &err), BK_EINVAL);
+    free(out);
+    free(text);
+    free(cut);
+    free(missing);
+}
+
+/* ---- the reader ---------------------------------------------------------- */
+
+static const char *const entries[] = {"info", "words", "strings", "files", "labels", "functions", "ids"};
+#define N_ENTRIES 7
+
+/* Bytes of the entries of a good file; written back with one of them changed. */
+struct parts {
+    uint8_t *v[N_ENTRIES];
+    size_t n[N_ENTRIES];
+};
+
+static struct parts take_apart(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.archive, "O2")};
+    char *out = temp_path(state, "good");
+    struct bk_dataset_info info;
+    assert_int_equal(bk_dataset_build(&info, out, files, 2, NULL, NULL), BK_OK);
+    struct bk_pack *p;
+    assert_int_equal(bk_pack_open(&p, out, "data", BK_DATA_MAJOR, NULL), BK_OK);
+    struct parts parts;
+    for (size_t i = 0; i < N_ENTRIES; i++) {
+        struct bk_cursor c;
+        assert_int_equal(bk_pack_entry(&c, p, entries[i], NULL), BK_OK);
+        parts.v[i] = malloc(c.size + 64);
+        parts.n[i] = c.size;
+        memcpy(parts.v[i], c.data, c.size);
+    }
+    bk_pack_close(p);
+    free(out);
+    return parts;
+}
+
+static void parts_free(struct parts *p)
+{
+    for (size_t i = 0; i < N_ENTRIES; i++)
+        free(p->v[i]);
+}
+
+/* What opening these parts as a file, checksums right, says; `without` of them left out (N_ENTRIES: none). */
+static int open_parts(void **state, const struct parts *p, size_t without)
+{
+    char *out = temp_path(state, "parts");
+    struct bk_pack_writer *w;
+    assert_int_equal(bk_pack_create(&w, out, "data", BK_DATA_MAJOR, BK_DATA_MINOR, NULL), BK_OK);
+    for (size_t i = 0; i < N_ENTRIES; i++)
+        if (i != without)
+            assert_int_equal(bk_pack_add(w, entries[i], p->v[i], p->n[i], NULL), BK_OK);
+    assert_int_equal(bk_pack_commit(w, NULL), BK_OK);
+    struct bk_dataset *d;
+    struct bk_error err;
+    int rc = bk_dataset_open(&d, out, &err);
+    if (rc)
+        assert_string_equal(err.file, out);
+    bk_dataset_close(d);
+    free(out);
+    return rc;
+}
+
+static void set_u32(uint8_t *at, uint32_t x)
+{
+    for (int i = 0; i < 4; i++)
+        at[i] = (uint8_t)(x >> (8 * i));
+}
+
+static uint32_t get_u32(const uint8_t *at)
+{
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+enum { INFO, WORDS, STRINGS, FILES, LABELS, FUNCTIONS, IDS };
+
+static void wrong_sizes_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_OK);
+    for (size_t i = 0; i < N_ENTRIES; i++) {
+        assert_int_equal(open_parts(state, &p, i), BK_EFORMAT);
+        const size_t cuts[] = {1, 4, 8, 32, 40, p.n[i]};
+        size_t whole = p.n[i];
+        for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
+            p.n[i] = whole - cuts[c];
+            assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+        }
+        memset(p.v[i] + whole, 0, 64);
+        for (size_t more = 1; more <= 64 && i != INFO && i != FILES && i != STRINGS; more *= 4) {
+            p.n[i] = whole + more;
+            assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+        }
+        p.n[i] = whole;
+    }
+    parts_free(&p);
+}
+
+/* Numbers that point elsewhere. X(entry, row size, position in the row): out of range there must be refused. */
+static void wrong_numbers_are_refused(void **state)
+{
+    static const struct {
+        int entry;
+        size_t row, at;
+    } fields[] = {{FILES, 40, 0},      {FILES, 40, 8},     {FILES, 40, 12},    {FILES, 40, 16},
+                  {FILES, 40, 20},     {FILES, 40, 24},    {LABELS, 8, 0},     {LABELS, 8, 4},
+                  {FUNCTIONS, 32, 0},  {FUNCTIONS, 32, 4}, {FUNCTIONS, 32, 8}, {FUNCTIONS, 32, 20},
+                  {FUNCTIONS, 32, 16}, {IDS, 4, 0},        {INFO, 4, 24},      {INFO, 4, 28}};
+    struct parts p = take_apart(state);
+    for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
+        int e = fields[f].entry;
+        size_t rows = e == INFO ? 1 : p.n[e] / fields[f].row, step = rows > 50 ? rows / 50 : 1;
+        for (size_t row = 0; row < rows; row += step) {
+            uint8_t *at = p.v[e] + row * fields[f].row + fields[f].at;
+            uint32_t good = get_u32(at);
+            static const uint32_t values[] = {0xffffffff, 0x7fffffff, 0x10000000};
+            for (size_t v = 0; v < 3; v++) {
+                set_u32(at, values[v]);
+                int rc = open_parts(state, &p, N_ENTRIES);
+                /* n_insns may be anything from n_words up */
+                bool free_field = e == FUNCTIONS && fields[f].at == 16;
+                assert_int_equal(rc, free_field ? BK_OK : BK_EFORMAT);
+            }
+            if (e == FUNCTIONS && fields[f].at >= 16) { /* words: none; fewer instructions than words */
+                set_u32(at, 0);
+                assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+            }
+            set_u32(at, good);
+        }
+    }
+    parts_free(&p);
+}
+
+static void contradictions_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    /* a label twice: one source function on both sides of a split */
+    uint8_t first[8];
+    memcpy(first, p.v[LABELS], 8);
+    memcpy(p.v[LABELS], p.v[LABELS] + 8, 8);
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    /* a label of another project than the files have */
+    memcpy(p.v[LABELS], first, 8);
+    set_u32(p.v[LABELS], get_u32(first + 4));
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    memcpy(p.v[LABELS], first, 8);
+    /* files out of order */
+    set_u32(p.v[FUNCTIONS] + 4, 1);
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    set_u32(p.v[FUNCTIONS] + 4, 0);
+    /* a word without its end, a word twice, an architecture unknown */
+    p.v[WORDS][p.n[WORDS] - 1] = 'x';
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    p.v[WORDS][p.n[WORDS] - 1] = 0;
+    uint8_t *words = p.v[WORDS];
+    size_t whole = p.n[WORDS], n = strlen((char *)words) + 1, m = strlen((char *)words + n) + 1;
+    uint8_t *twice = malloc(whole + n); /* the first word in place of the second */
+    memcpy(twice, words, n);
+    memcpy(twice + n, words, n);
+    memcpy(twice + 2 * n, words + n + m, whole - n - m);
+    p.v[WORDS] = twice;
+    p.n[WORDS] = whole - m + n;
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    p.v[WORDS] = words;
+    p.n[WORDS] = whole;
+    free(twice);
+    set_u32(p.v[FILES] + 24, get_u32(p.v[FILES]));
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    set_u32(p.v[FILES] + 24, 6);
+    /* other token rules are no damage but a mismatch */
+    set_u32(p.v[INFO], BK_TOKENS_VERSION + 1);
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EMISMATCH);
+    set_u32(p.v[INFO], BK_TOKENS_VERSION);
+    p.v[INFO][p.n[INFO] - 2] ^= 1;
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EMISMATCH);
+    parts_free(&p);
+}
+
+/* Every length short of the whole, and each byte of the head and some of the rest flipped. */
+static void damaged_files_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_OK);
+    parts_free(&p);
+    char *out = temp_path(state, "parts");
+    size_t size;
+    uint8_t *bytes = read_file(out, &size);
+    free(out);
+    struct bk_dataset *d;
+    assert_int_equal(bk_dataset_open_bytes(&d, bytes, size, NULL), BK_OK);
+    bk_dataset_close(d);
+    for (size_t n = 0; n < size; n += n < 600 ? 1 : 97) {
+        uint8_t *exact = malloc(n ? n : 1); /* so that a read past the end is seen */
+        memcpy(exact, bytes, n);
+        assert_true(bk_dataset_open_bytes(&d, exact, n, NULL) < 0);
+        assert_null(d);
+        free(exact);
+    }
+    for (size_t i = 0; i < 40 + N_ENTRIES * 56; i++) {
+        bytes[i] ^= 0x41;
+        assert_true(bk_dataset_open_bytes(&d, bytes, size, NULL) < 0);
+        bytes[i] ^= 0x41;
+    }
+    free(bytes);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
+
+int main(int argc, char **argv)
+{
+    if (argc != 5)
+        return 2;
+    path.self = argv[0];
+    path.o0 = argv[1];
+    path.o2 = argv[2];
+    path.stripped = argv[3];
+    path.archive = argv[4];
+    const struct CMUnitTest tests[] = {
+        TEST(every_function_with_its_label),     TEST(words_are_those_of_the_code), TEST(duplicates_are_kept_once),
+        TEST(short_and_unnamed_are_counted),     TEST(archives_give_their_members), TEST(same_bytes_for_any_threads),
+        TEST(a_bad_file_does_not_stop_the_rest), TEST(wrong_sizes_are_refused),     TEST(wrong_numbers_are_refused),
+        TEST(contradictions_are_refused),        TEST(damaged_files_are_refused)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
