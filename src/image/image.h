@@ -6,8 +6,8 @@
  *
  * Addresses. Executables and shared objects keep their own. In a relocatable object every allocated
  * section is laid out at an address of its own (from 0x100000 up, never overlapping: code, data, then
- * one address for every undefined symbol (kind BK_SYM_EXTERN), a made-up section ".got" when loads go through
- * one, then .bss), and relocations of allocated sections are applied to a copy, so that a decoder sees
+ * one address for every undefined symbol (kind BK_SYM_EXTERN), small data of MIPS, a made-up section ".got"
+ * when loads go through one, then .bss), and relocations of allocated sections are applied to a copy, so that a decoder sees
  * real call targets and loads. Relocations of a type this room does not know, or whose value does not fit,
  * leave the bytes alone and are counted; those that say nothing of an address (thread-local offsets, hints)
  * leave the bytes alone and count as applied.

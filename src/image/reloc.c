@@ -38,22 +38,47 @@ static void place_section(struct elf *e, size_t i, uint64_t *next)
     *next = addr + out->size;
 }
 
+enum layer { LAYER_CODE, LAYER_DATA, LAYER_SMALL, LAYER_BSS };
+
+static enum layer layer_of(const struct elf *e, size_t i)
+{
+    const struct bk_section *s = &e->sect[i - 1];
+    bool mips = e->img.arch == BK_ARCH_MIPS || e->img.arch == BK_ARCH_MIPS64;
+    if (mips && (e->sh[i].flags & SHF_MIPS_GPREL))
+        return LAYER_SMALL;
+    if (s->data == NULL)
+        return LAYER_BSS;
+    return s->exec ? LAYER_CODE : LAYER_DATA;
+}
+
+/* Places all sections of one layer; returns how many there are. */
+static size_t place_layer(struct elf *e, enum layer layer, uint64_t *next)
+{
+    size_t n = 0;
+    for (size_t i = 1; i < e->n_sh; i++) {
+        if (!e->sect[i - 1].alloc || layer_of(e, i) != layer)
+            continue;
+        place_section(e, i, next);
+        n++;
+    }
+    return n;
+}
+
 void elf_layout(struct elf *e)
 {
     uint64_t next = LAYOUT_BASE;
-    for (int exec = 1; exec >= 0; exec--)
-        for (size_t i = 1; i < e->n_sh; i++)
-            if (e->sect[i - 1].alloc && e->sect[i - 1].data && e->sect[i - 1].exec == exec)
-                place_section(e, i, &next);
+    place_layer(e, LAYER_CODE, &next);
+    place_layer(e, LAYER_DATA, &next);
     e->extern_base = align_up(next, LAYOUT_ALIGN);
     size_t n = e->symtab ? (size_t)(e->sh[e->symtab].size / (e->is64 ? 24 : 16)) : 0;
-    e->got_base = e->extern_base + LAYOUT_ALIGN * n;
-    e->gp = e->got_base + 0x7ff0;
+    next = e->extern_base + LAYOUT_ALIGN * n;
+    /* The MIPS global pointer reaches 32 KB either way: over the GOT alone, or with small data in front of it. */
+    bool small = place_layer(e, LAYER_SMALL, &next) > 0;
+    e->got_base = align_up(next, LAYOUT_ALIGN);
+    e->gp = e->got_base + (small ? 0 : 0x7ff0);
     /* A slot for each relocation that could be: none is shorter than a slot, so the file's size is enough. */
     next = e->got_base + align_up(e->src->size, LAYOUT_ALIGN);
-    for (size_t i = 1; i < e->n_sh; i++)
-        if (e->sect[i - 1].alloc && e->sect[i - 1].data == NULL)
-            place_section(e, i, &next);
+    place_layer(e, LAYER_BSS, &next);
 }
 
 /* ---- one pass over all relocations ------------------------------------ */

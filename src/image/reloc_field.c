@@ -218,6 +218,9 @@ void reloc_table_init(struct reloc_table *t, enum bk_arch arch, bool is64)
         for (size_t k = 0; k < tables[i].n; k++)
             t->by_type[tables[i].rules[k].type] = (uint8_t)(k + 1);
     }
+    if (arch == BK_ARCH_ARM64)
+        for (size_t type = R_AARCH64_TLSGD_ADR_PREL21; type <= R_AARCH64_TLSLD_LDST128_DTPREL_LO12_NC; type++)
+            t->by_type[type] = 1; /* thread-local: as the first rule, NONE */
 }
 
 const struct reloc_rule *reloc_rule_of(const struct reloc_table *t, uint32_t type)
