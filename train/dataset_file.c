@@ -447,7 +447,7 @@ static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack 
     o->strings = bk_strtab_new();
     if (!o->words || !o->strings)
         return bk_fail_nomem(err, sizeof *o);
-    size_t n_ids;
+    size_t n_ids = 0;
     int rc = read_info(&d->info, p, err);
     if (!rc)
         rc = read_strings(o->words, p, "words", 1, BK_WORD_MAX - 1, err);
