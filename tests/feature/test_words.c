@@ -39,8 +39,8 @@ struct buffer {
 };
 static void put(struct buffer *b, uint64_t value, size_t bytes)
 {
-    for (size_t i = 0; i < bytes; i++)
-        b->v[b->n++] = (uint8_t)(value >> (8 * i));
+    for (; bytes > 0; bytes--, value >>= 8)
+        b->v[b->n++] = (uint8_t)value;
 }
 static void put_word(struct buffer *b, uint64_t value)
 {
