@@ -204,15 +204,20 @@ void bk_net_init(bk_real *params, const struct bk_net_config *c, struct bk_rng *
 
 /* ---- a pass --------------------------------------------------------------- */
 
+/* What each distinct word is multiplied into at once: [gate | candidate] of both directions of the GRU, then the x half of SFF. */
+static size_t word_columns(const struct bk_net_config *c)
+{
+    return 3 * (size_t)c->u + (has_q(c) ? c->n : 0);
+}
+
 /* X(field, numbers): every array of bk_real that a pass of b functions and m rows needs; distinct words are no more than rows.
- * fw and bw are the directions, xw what depends on the word alone; gradients of activations begin with d. */
+ * fw and bw are the directions, xw is what depends on the word alone; gradients of activations begin with d. */
 #define PASS_BUFFERS(X)                                                                                                \
-    X(x, m * c->d)                                                                                                     \
-    X(xw_fw_gate, m * 2 * s)                                                                                           \
-    X(xw_fw_cand, m *s)                                                                                                \
-    X(xw_bw_gate, m * 2 * s)                                                                                           \
-    X(xw_bw_cand, m *s)                                                                                                \
-    X(xw_sff, m * c->n)                                                                                                \
+    X(x, m *(c->d + 1)) /* distinct words, each with a 1 behind it that meets the bias */                              \
+    X(wx, (c->d + 1) * word_columns(c))                                                                                \
+    X(xw, m *word_columns(c))                                                                                          \
+    X(dwx, (c->d + 1) * 6 * s)                                                                                         \
+    X(dxw, m * 6 * s)                                                                                                  \
     X(fw_gate, m * 2 * s)                                                                                              \
     X(fw_cand, m *s)                                                                                                   \
     X(fw_prev, m *s)                                                                                                   \
@@ -294,17 +299,17 @@ static struct bk_sff sff_of(const struct bk_pass *p, const bk_real *params)
                            .u = p->cfg.u,
                            .n = p->cfg.n,
                            .w = params + p->at.sff,
-                           .xw = p->xw_sff,
+                           .xw = p->xw + 3 * p->cfg.u,
+                           .ldxw = word_columns(&p->cfg),
                            .word = p->word,
                            .arg = p->arg};
 }
 
-/* Tensors of one direction, so that both go one way. */
+/* One direction of the GRU, so that both go one way. */
 struct direction {
     size_t gate, gate_bias, cand, cand_bias; /* offsets in the block */
-    bk_real *xw_gate, *xw_cand;
+    size_t column, word_column;              /* of h, of xw */
     struct bk_gru gru;
-    size_t column; /* of h */
 };
 
 static struct direction direction_of(const struct bk_pass *p, const bk_real *params, bool reverse)
@@ -314,13 +319,13 @@ static struct direction direction_of(const struct bk_pass *p, const bk_real *par
                           .gate_bias = reverse ? p->at.bw_gate_bias : p->at.fw_gate_bias,
                           .cand = reverse ? p->at.bw_cand : p->at.fw_cand,
                           .cand_bias = reverse ? p->at.bw_cand_bias : p->at.fw_cand_bias,
-                          .xw_gate = reverse ? p->xw_bw_gate : p->xw_fw_gate,
-                          .xw_cand = reverse ? p->xw_bw_cand : p->xw_fw_cand,
-                          .column = reverse ? s : 0};
+                          .column = reverse ? s : 0,
+                          .word_column = reverse ? 3 * s : 0};
     r.gru = (struct bk_gru){.s = s,
                             .reverse = reverse,
                             .wg = params + r.gate + d * 2 * s,
                             .wc = params + r.cand + d * s,
+                            .word = p->word,
                             .gate = reverse ? p->bw_gate : p->fw_gate,
                             .cand = reverse ? p->bw_cand : p->fw_cand,
                             .prev = reverse ? p->bw_prev : p->fw_prev,
@@ -484,40 +489,72 @@ static void pack(struct bk_pass *p, const struct bk_seq *seqs, size_t b)
         p->slot[p->distinct[i]] = 0;
 }
 
-/* out (distinct words x cols) = x W + bias, W d x cols. */
-static void project_words(const struct bk_pass *p, bk_real *out, const bk_real *w, const bk_real *bias, size_t cols)
+/* The x half of one GRU tensor (d x n), and its bias below, into columns of the joint (d + 1) x cols matrix; and back. */
+static void place(bk_real *joint, size_t cols, const bk_real *w, const bk_real *bias, size_t d, size_t n)
 {
-    size_t v = p->n_distinct, d = p->cfg.d;
-    for (size_t i = 0; i < v; i++)
-        memcpy(out + i * cols, bias, cols * sizeof *out);
-    bk_gemm(BK_N, BK_N, v, cols, d, 1, p->x, d, w, cols, 1, out, cols);
+    for (size_t i = 0; i < d; i++)
+        memcpy(joint + i * cols, w + i * n, n * sizeof *w);
+    memcpy(joint + d * cols, bias, n * sizeof *bias);
 }
 
-static void direction_forward(struct bk_pass *p, const bk_real *params, bool reverse)
+static void add_back(bk_real *dw, bk_real *dbias, const bk_real *joint, size_t cols, size_t d, size_t n)
 {
-    struct direction r = direction_of(p, params, reverse);
-    size_t s = r.gru.s;
-    project_words(p, r.xw_gate, params + r.gate, params + r.gate_bias, 2 * s);
-    project_words(p, r.xw_cand, params + r.cand, params + r.cand_bias, s);
-    bk_rows_gather(r.gru.gate, r.xw_gate, p->word, p->pk.m, 2 * s);
-    bk_rows_gather(r.gru.cand, r.xw_cand, p->word, p->pk.m, s);
-    bk_gru_forward(&r.gru, &p->pk, p->h + r.column, p->cfg.u);
+    for (size_t i = 0; i < d; i++)
+        for (size_t j = 0; j < n; j++)
+            dw[i * n + j] += joint[i * cols + j];
+    for (size_t j = 0; j < n; j++)
+        dbias[j] += joint[d * cols + j];
 }
 
-static void direction_backward(struct bk_pass *p, bk_real *grads, const bk_real *params, bool reverse)
+/* xw = [x, 1] wx: one product for all that depends on the word alone. */
+static void words_forward(struct bk_pass *p, const bk_real *params, const bk_real *words)
 {
-    struct direction r = direction_of(p, params, reverse);
-    size_t s = r.gru.s, d = p->cfg.d, v = p->n_distinct;
-    bk_gru_backward(&r.gru, &p->pk, p->dh + r.column, p->cfg.u, grads + r.gate + d * 2 * s, grads + r.cand + d * s,
-                    p->scratch);
-    memset(r.xw_gate, 0, v * 2 * s * sizeof *r.xw_gate);
-    memset(r.xw_cand, 0, v * s * sizeof *r.xw_cand);
-    bk_rows_scatter_add(r.xw_gate, r.gru.gate, p->word, p->pk.m, 2 * s);
-    bk_rows_scatter_add(r.xw_cand, r.gru.cand, p->word, p->pk.m, s);
-    bk_rows_sum(grads + r.gate_bias, r.xw_gate, v, 2 * s);
-    bk_rows_sum(grads + r.cand_bias, r.xw_cand, v, s);
-    bk_gemm(BK_T, BK_N, d, 2 * s, v, 1, p->x, d, r.xw_gate, 2 * s, 1, grads + r.gate, 2 * s);
-    bk_gemm(BK_T, BK_N, d, s, v, 1, p->x, d, r.xw_cand, s, 1, grads + r.cand, s);
+    const struct bk_net_config *c = &p->cfg;
+    size_t d = c->d, s = c->u / 2, n = c->n, cols = word_columns(c), v = p->n_distinct;
+    for (size_t i = 0; i < v; i++) {
+        memcpy(p->x + i * (d + 1), words + p->distinct[i] * d, d * sizeof *p->x);
+        p->x[i * (d + 1) + d] = 1;
+    }
+    for (int reverse = 0; reverse < 2; reverse++) {
+        const struct direction r = direction_of(p, params, reverse);
+        place(p->wx + r.word_column, cols, params + r.gate, params + r.gate_bias, d, 2 * s);
+        place(p->wx + r.word_column + 2 * s, cols, params + r.cand, params + r.cand_bias, d, s);
+    }
+    if (has_q(c)) {
+        const bk_real *w = params + p->at.sff;
+        for (size_t j = 0; j < n; j++) {
+            for (size_t i = 0; i < d; i++)
+                p->wx[i * cols + 6 * s + j] = w[j * (d + c->u) + i];
+            p->wx[d * cols + 6 * s + j] = params[p->at.sff_bias + j];
+        }
+    }
+    bk_gemm(BK_N, BK_N, v, cols, d + 1, 1, p->x, d + 1, p->wx, cols, 0, p->xw, cols);
+}
+
+static void gru_forward(struct bk_pass *p, const bk_real *params)
+{
+    for (int reverse = 0; reverse < 2; reverse++) {
+        const struct direction r = direction_of(p, params, reverse);
+        bk_gru_forward(&r.gru, &p->pk, p->h + r.column, p->cfg.u, p->xw + r.word_column, word_columns(&p->cfg));
+    }
+}
+
+/* Gradients of the gates are summed for each distinct word before they meet it. */
+static void gru_backward(struct bk_pass *p, bk_real *grads, const bk_real *params)
+{
+    size_t d = p->cfg.d, s = p->cfg.u / 2, cols = 6 * s, v = p->n_distinct;
+    memset(p->dxw, 0, v * cols * sizeof *p->dxw);
+    for (int reverse = 0; reverse < 2; reverse++) {
+        const struct direction r = direction_of(p, params, reverse);
+        bk_gru_backward(&r.gru, &p->pk, grads + r.gate + d * 2 * s, grads + r.cand + d * s, p->dxw + r.word_column,
+                        cols, p->dh + r.column, p->cfg.u, p->scratch);
+    }
+    bk_gemm(BK_T, BK_N, d + 1, cols, v, 1, p->x, d + 1, p->dxw, cols, 0, p->dwx, cols);
+    for (int reverse = 0; reverse < 2; reverse++) {
+        const struct direction r = direction_of(p, params, reverse);
+        add_back(grads + r.gate, grads + r.gate_bias, p->dwx + r.word_column, cols, d, 2 * s);
+        add_back(grads + r.cand, grads + r.cand_bias, p->dwx + r.word_column + 2 * s, cols, d, s);
+    }
 }
 
 /* ---- from P and Q to the function vector ------------------------------------ */
@@ -607,7 +644,7 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const bk_real *params, const 
                     const struct bk_seq *seqs, size_t b, bool keep, double *penalty, struct bk_error *err)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t d = c->d, n = c->n, o = bk_net_outputs(c);
+    size_t n = c->n, o = bk_net_outputs(c);
     p->kept = false;
     int rc = admit(p, seqs, b, n_words, err);
     if (rc)
@@ -622,9 +659,8 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const bk_real *params, const 
     if (p->pk.b == 0)
         return BK_OK;
 
-    bk_rows_gather(p->x, words, p->distinct, p->n_distinct, d);
-    direction_forward(p, params, false);
-    direction_forward(p, params, true);
+    words_forward(p, params, words);
+    gru_forward(p, params);
     if (has_p(c)) {
         const struct bk_attention at = attention_of(p, params, keep || penalty);
         double sum = bk_attention_forward(&at, &p->pk, p->f, p->h, p->scratch);
@@ -636,9 +672,6 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const bk_real *params, const 
     }
     if (has_q(c)) {
         const struct bk_sff sff = sff_of(p, params);
-        for (size_t i = 0; i < p->n_distinct; i++)
-            memcpy(p->xw_sff + i * n, params + p->at.sff_bias, n * sizeof *p->xw_sff);
-        bk_gemm(BK_N, BK_T, p->n_distinct, n, d, 1, p->x, d, sff.w, d + c->u, 1, p->xw_sff, n);
         bk_sff_forward(&sff, &p->pk, p->q, p->h, p->scratch);
     }
     fuse_forward(p, params);
@@ -660,7 +693,8 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const bk_real *params, 
     memset(p->dh, 0, p->pk.m * c->u * sizeof *p->dh);
     if (has_q(c)) {
         const struct bk_sff sff = sff_of(p, params);
-        bk_sff_backward(&sff, &p->pk, grads + p->at.sff, grads + p->at.sff_bias, p->dh, p->dq, p->q, p->x, p->h);
+        bk_sff_backward(&sff, &p->pk, grads + p->at.sff, grads + p->at.sff_bias, p->dh, p->dq, p->q, p->x, c->d + 1,
+                        p->h);
     }
     if (has_p(c)) {
         const struct bk_attention at = attention_of(p, params, true);
@@ -671,6 +705,5 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const bk_real *params, 
         bk_attention_backward(&at, &p->pk, grads + p->at.ws1, grads + p->at.ws2, p->dh, p->df, p->h, penalty_scale,
                               p->scratch);
     }
-    direction_backward(p, grads, params, false);
-    direction_backward(p, grads, params, true);
+    gru_backward(p, grads, params);
 }

@@ -40,3 +40,18 @@ const struct bk_kernels *bk_kernels(void)
 #endif
     return &bk_kernels_base;
 }
+
+void bk_exp(bk_real *y, const bk_real *x, size_t n)
+{
+    bk_kernels()->exp(y, x, n);
+}
+
+void bk_tanh(bk_real *y, const bk_real *x, size_t n)
+{
+    bk_kernels()->tanh(y, x, n);
+}
+
+void bk_sigmoid(bk_real *y, const bk_real *x, size_t n)
+{
+    bk_kernels()->sigmoid(y, x, n);
+}

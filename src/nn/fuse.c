@@ -33,15 +33,15 @@ void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real
         bk_gemm(BK_N, BK_T, pk->row[end] - first, n, s->u, 1, h + first * s->u, s->u, s->w + s->d, s->d + s->u, 0,
                 scratch, n);
         for (; at < end; at++)
-            k->sff_max(q, s->arg, scratch + (pk->row[at] - first) * n, s->xw, s->word + pk->row[at], pk->row[at],
-                       bk_packing_active(pk, at), n);
+            k->sff_max(q, s->arg, scratch + (pk->row[at] - first) * n, s->xw, s->ldxw, s->word + pk->row[at],
+                       pk->row[at], bk_packing_active(pk, at), n);
     }
     k->tanh(q, q, pk->b * n);
 }
 
 /* One position alone receives the gradient of each output. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
-                     const bk_real *dq, const bk_real *q, const bk_real *x, const bk_real *h)
+                     const bk_real *dq, const bk_real *q, const bk_real *x, size_t ldx, const bk_real *h)
 {
     const struct bk_kernels *k = bk_kernels();
     size_t d = s->d, u = s->u, n = s->n;
@@ -51,7 +51,7 @@ void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_rea
             size_t row = s->arg[i * n + j];
             bk_real *dwj = dw + j * (d + u);
             dbias[j] += g;
-            k->axpy(dwj, g, x + s->word[row] * d, d);
+            k->axpy(dwj, g, x + s->word[row] * ldx, d);
             k->axpy(dwj + d, g, h + row * u, u);
             k->axpy(dh + row * u, g, s->w + j * (d + u) + d, u);
         }

@@ -1,71 +1,38 @@
-/* Rows of the packed batch, and the GRU over them. */
+/* The GRU over a packed batch. */
 #include "nn/nn_int.h"
 
 #include <string.h>
 
-void bk_exp(bk_real *y, const bk_real *x, size_t n)
+/* State before the first word of functions [from, active) of step `at`. */
+static void begin(const struct bk_gru *g, const struct bk_packing *pk, size_t at, size_t from)
 {
-    bk_kernels()->exp(y, x, n);
+    size_t active = bk_packing_active(pk, at);
+    if (from < active)
+        memset(g->prev + (pk->row[at] + from) * g->s, 0, (active - from) * g->s * sizeof *g->prev);
 }
 
-void bk_tanh(bk_real *y, const bk_real *x, size_t n)
-{
-    bk_kernels()->tanh(y, x, n);
-}
-
-void bk_sigmoid(bk_real *y, const bk_real *x, size_t n)
-{
-    bk_kernels()->sigmoid(y, x, n);
-}
-
-void bk_rows_gather(bk_real *out, const bk_real *table, const uint32_t *index, size_t m, size_t cols)
-{
-    for (size_t i = 0; i < m; i++)
-        memcpy(out + i * cols, table + index[i] * cols, cols * sizeof *out);
-}
-
-void bk_rows_scatter_add(bk_real *table, const bk_real *in, const uint32_t *index, size_t m, size_t cols)
-{
-    const struct bk_kernels *k = bk_kernels();
-    for (size_t i = 0; i < m; i++)
-        k->add(table + index[i] * cols, in + i * cols, cols);
-}
-
-void bk_rows_sum(bk_real *out, const bk_real *in, size_t m, size_t cols)
-{
-    const struct bk_kernels *k = bk_kernels();
-    for (size_t i = 0; i < m; i++)
-        k->add(out, in + i * cols, cols);
-}
-
-/* The state before step `at`, copied from the rows of the neighbouring step; zero where a function begins. */
-static void load_prev(const struct bk_gru *g, const struct bk_packing *pk, size_t at, const bk_real *h, size_t ldh)
-{
-    size_t s = g->s, active = bk_packing_active(pk, at), have = 0;
-    bk_real *prev = g->prev + pk->row[at] * s;
-    if (g->reverse ? at + 1 < pk->t : at > 0) {
-        size_t from = g->reverse ? at + 1 : at - 1;
-        have = bk_packing_active(pk, from);
-        have = have < active ? have : active;
-        for (size_t i = 0; i < have; i++)
-            memcpy(prev + i * s, h + (pk->row[from] + i) * ldh, s * sizeof *prev);
-    }
-    memset(prev + have * s, 0, (active - have) * s * sizeof *prev);
-}
-
-void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh)
+void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, const bk_real *xw,
+                    size_t ldxw)
 {
     const struct bk_kernels *k = bk_kernels();
     size_t s = g->s;
+    begin(g, pk, g->reverse ? pk->t - 1 : 0, 0);
     for (size_t step = 0; step < pk->t; step++) {
         size_t at = g->reverse ? pk->t - 1 - step : step, row = pk->row[at], n = bk_packing_active(pk, at);
+        size_t next = g->reverse ? at - 1 : at + 1, going_on = 0;
         bk_real *gate = g->gate + row * 2 * s, *cand = g->cand + row * s;
-        bk_real *prev = g->prev + row * s, *rh = g->rh + row * s;
-        load_prev(g, pk, at, h, ldh);
+        bk_real *prev = g->prev + row * s, *rh = g->rh + row * s, *next_prev = NULL;
+        if (step + 1 < pk->t) {
+            size_t active = bk_packing_active(pk, next);
+            going_on = n < active ? n : active;
+            next_prev = g->prev + pk->row[next] * s;
+            begin(g, pk, next, going_on);
+        }
+        k->gru_load(gate, cand, xw, ldxw, g->word + row, n, s);
         bk_gemm(BK_N, BK_N, n, 2 * s, s, 1, prev, s, g->wg, 2 * s, 1, gate, 2 * s);
         k->gru_gates(gate, rh, prev, n, s);
         bk_gemm(BK_N, BK_N, n, s, s, 1, rh, s, g->wc, s, 1, cand, s);
-        k->gru_state(h + row * ldh, ldh, gate, cand, prev, n, s);
+        k->gru_state(h + row * ldh, ldh, next_prev, going_on, gate, cand, prev, n, s);
     }
 }
 
@@ -82,9 +49,10 @@ size_t bk_gru_scratch(size_t s, size_t b)
     return 2 * b * s + 3 * s * s;
 }
 
-void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, const bk_real *dh, size_t lddh, bk_real *dwg,
-                     bk_real *dwc, bk_real *scratch)
+void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *dwg, bk_real *dwc, bk_real *dxw,
+                     size_t lddxw, const bk_real *dh, size_t lddh, bk_real *scratch)
 {
+    enum { CHUNK = 512 }; /* rows of a weight gradient at a time: short sums are the faster products */
     const struct bk_kernels *k = bk_kernels();
     size_t s = g->s;
     bk_real *carry = scratch, *drh = carry + pk->b * s, *wgt = drh + pk->b * s, *wct = wgt + 2 * s * s;
@@ -99,7 +67,11 @@ void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, const 
         bk_gemm(BK_N, BK_N, n, s, s, 1, cand, s, wct, s, 0, drh, s);
         k->gru_gates_back(carry, gate, drh, prev, n, s);
         bk_gemm(BK_N, BK_N, n, s, 2 * s, 1, gate, 2 * s, wgt, s, 1, carry, s);
+        k->gru_unload(dxw, lddxw, gate, cand, g->word + row, n, s);
     }
-    bk_gemm(BK_T, BK_N, s, 2 * s, pk->m, 1, g->prev, s, g->gate, 2 * s, 1, dwg, 2 * s);
-    bk_gemm(BK_T, BK_N, s, s, pk->m, 1, g->rh, s, g->cand, s, 1, dwc, s);
+    for (size_t from = 0; from < pk->m; from += CHUNK) {
+        size_t n = pk->m - from < CHUNK ? pk->m - from : CHUNK;
+        bk_gemm(BK_T, BK_N, s, 2 * s, n, 1, g->prev + from * s, s, g->gate + from * 2 * s, 2 * s, 1, dwg, 2 * s);
+        bk_gemm(BK_T, BK_N, s, s, n, 1, g->rh + from * s, s, g->cand + from * s, s, 1, dwc, s);
+    }
 }

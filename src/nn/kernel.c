@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Partial sums of a reduction: wide enough for two of the widest registers, and the same in every table, so that the order
- * of summation does not depend on the processor. */
+/* Partial sums of a reduction: wide enough for two of the widest registers, and the same in every table, so that
+ * processors differ by rounding alone. */
 enum { LANES = 32 };
 
 #ifdef BK_REAL_DOUBLE
@@ -147,10 +147,23 @@ static void k_inverse(bk_real *y, size_t n)
         y[i] = 1 / y[i];
 }
 
-static void k_mul_add(bk_real *restrict y, const bk_real *restrict a, const bk_real *restrict b, size_t n)
+static void k_gru_load(bk_real *restrict gate, bk_real *restrict cand, const bk_real *restrict xw, size_t ldxw,
+                       const uint32_t *restrict word, size_t rows, size_t s)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] += a[i] * b[i];
+    for (size_t i = 0; i < rows; i++) {
+        const bk_real *x = xw + word[i] * ldxw;
+        memcpy(gate + i * 2 * s, x, 2 * s * sizeof *x);
+        memcpy(cand + i * s, x + 2 * s, s * sizeof *x);
+    }
+}
+
+static void k_gru_unload(bk_real *restrict dxw, size_t lddxw, const bk_real *restrict gate,
+                         const bk_real *restrict cand, const uint32_t *restrict word, size_t rows, size_t s)
+{
+    for (size_t i = 0; i < rows; i++) {
+        k_add(dxw + word[i] * lddxw, gate + i * 2 * s, 2 * s);
+        k_add(dxw + word[i] * lddxw + 2 * s, cand + i * s, s);
+    }
 }
 
 static void k_gru_gates(bk_real *restrict gate, bk_real *restrict rh, const bk_real *restrict prev, size_t rows,
@@ -163,16 +176,20 @@ static void k_gru_gates(bk_real *restrict gate, bk_real *restrict rh, const bk_r
             rh[i * s + j] = gate[i * 2 * s + j] * prev[i * s + j];
 }
 
-static void k_gru_state(bk_real *restrict h, size_t ldh, const bk_real *restrict gate, bk_real *restrict cand,
-                        const bk_real *restrict prev, size_t rows, size_t s)
+static void k_gru_state(bk_real *restrict h, size_t ldh, bk_real *restrict next_prev, size_t going_on,
+                        const bk_real *restrict gate, bk_real *restrict cand, const bk_real *restrict prev, size_t rows,
+                        size_t s)
 {
     for (size_t i = 0; i < rows * s; i++)
         cand[i] = tanh1(cand[i]);
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < s; j++) {
             bk_real z = gate[i * 2 * s + s + j], c = cand[i * s + j];
             h[i * ldh + j] = z * prev[i * s + j] + (1 - z) * c;
         }
+        if (i < going_on)
+            memcpy(next_prev + i * s, h + i * ldh, s * sizeof *h);
+    }
 }
 
 /* g = dh + carry: the whole gradient of h'. Leaves what flows to the state before through z in carry. */
@@ -220,10 +237,11 @@ static void k_relu_back(bk_real *restrict dy, const bk_real *restrict y, size_t 
 }
 
 static void k_sff_max(bk_real *restrict best, uint32_t *restrict arg, const bk_real *restrict s,
-                      const bk_real *restrict xw, const uint32_t *restrict word, uint32_t first, size_t rows, size_t n)
+                      const bk_real *restrict xw, size_t ldxw, const uint32_t *restrict word, uint32_t first,
+                      size_t rows, size_t n)
 {
     for (size_t i = 0; i < rows; i++) {
-        const bk_real *x = xw + word[i] * n;
+        const bk_real *x = xw + word[i] * ldxw;
         for (size_t j = 0; j < n; j++) {
             bk_real v = s[i * n + j] + x[j], old = best[i * n + j];
             best[i * n + j] = v > old ? v : old;
@@ -334,7 +352,8 @@ const struct bk_kernels BK_KERNELS = {
     .mul = k_mul,
     .max = k_max,
     .inverse = k_inverse,
-    .mul_add = k_mul_add,
+    .gru_load = k_gru_load,
+    .gru_unload = k_gru_unload,
     .gru_gates = k_gru_gates,
     .gru_state = k_gru_state,
     .gru_state_back = k_gru_state_back,

@@ -54,34 +54,30 @@ static inline size_t bk_packing_active(const struct bk_packing *pk, size_t step)
     return pk->row[step + 1] - pk->row[step];
 }
 
-/* out[i] = table[index[i]], rows of `cols` numbers. */
-void bk_rows_gather(bk_real *out, const bk_real *table, const uint32_t *index, size_t m, size_t cols);
-/* table[index[i]] += in[i]. */
-void bk_rows_scatter_add(bk_real *table, const bk_real *in, const uint32_t *index, size_t m, size_t cols);
-/* out (cols) += sum of the rows of in. */
-void bk_rows_sum(bk_real *out, const bk_real *in, size_t m, size_t cols);
-
 /* ---- GRU, one direction; the cell of TensorFlow 1 ----------------------- */
 
 /*   [rg, z] = sigmoid([x, h] Wg + bg),  c = tanh([x, rg * h] Wc + bc),  h' = z * h + (1 - z) * c
- * The state has s numbers. The halves of the products that depend on x alone are in `gate` and `cand` on entry. */
+ * The state has s numbers. What depends on x alone depends on the word alone: it is computed once for each distinct word of
+ * the batch, and so is its gradient. */
 struct bk_gru {
     size_t s;
-    bool reverse;      /* from the last word to the first */
-    const bk_real *wg; /* s x 2s: the rows of Wg that meet h */
-    const bk_real *wc; /* s x s */
+    bool reverse;         /* from the last word to the first */
+    const bk_real *wg;    /* s x 2s: the rows of Wg that meet h */
+    const bk_real *wc;    /* s x s */
+    const uint32_t *word; /* m: row -> distinct word */
     /* Of m rows each, kept from forward to backward: */
-    bk_real *gate; /* x 2s. Forward: in x Wgx + bg, out [rg, z]. Backward: out the gradient of what came in */
-    bk_real *cand; /* x s. Forward: in x Wcx + bc, out c. Backward: out the gradient of what came in */
+    bk_real *gate; /* x 2s. Forward: [rg, z]; backward: gradient before the sigmoid */
+    bk_real *cand; /* x s. Forward: c; backward: gradient before the tanh */
     bk_real *prev; /* x s: the state before the step */
     bk_real *rh;   /* x s: rg * prev */
 };
-/* h: m rows of s numbers, ldh apart. */
-void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh);
-/* dh is the gradient of h. scratch: bk_gru_scratch() numbers. dwg, dwc like wg, wc. */
-void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, const bk_real *dh, size_t lddh, bk_real *dwg,
-                     bk_real *dwc, bk_real *scratch);
-size_t bk_gru_scratch(size_t s, size_t b);
+/* xw: distinct words x [x Wg + bg | x Wc + bc], rows ldxw apart. h: m rows of s numbers, ldh apart. */
+void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, const bk_real *xw,
+                    size_t ldxw);
+/* dh is the gradient of h; dwg, dwc, dxw (with its own distance of rows) like wg, wc, xw. */
+void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *dwg, bk_real *dwc, bk_real *dxw,
+                     size_t lddxw, const bk_real *dh, size_t lddh, bk_real *scratch);
+size_t bk_gru_scratch(size_t s, size_t b); /* numbers */
 
 /* ---- self-attention ----------------------------------------------------- */
 
@@ -118,16 +114,17 @@ void bk_dense_backward(bk_real *dx, bk_real *dw, bk_real *dbias, bk_real *dy, co
  * The x half of the product depends on the word alone: xw has it, bias included, for each distinct word. */
 struct bk_sff {
     size_t d, u, n;
-    const bk_real *w;     /* n x (d + u): x half | h half of each row */
-    const bk_real *xw;    /* distinct words x n */
+    const bk_real *w;  /* n x (d + u): x half | h half of each row */
+    const bk_real *xw; /* distinct words x n, rows ldxw apart */
+    size_t ldxw;
     const uint32_t *word; /* m: row -> distinct word */
     uint32_t *arg;        /* b x n: the row that gave the maximum, kept */
 };
 void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, const bk_real *h,
                     bk_real *scratch);
-/* x: distinct words x d. dq is the gradient of q, and q what forward gave. */
+/* x: distinct words x d, rows ldx apart. dq is the gradient of q, and q what forward gave. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
-                     const bk_real *dq, const bk_real *q, const bk_real *x, const bk_real *h);
+                     const bk_real *dq, const bk_real *q, const bk_real *x, size_t ldx, const bk_real *h);
 size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk);
 
 /* ---- attention feature fusion (MFFA-Net): two vectors of n to 2n --------- */

@@ -10,18 +10,22 @@ struct bk_kernels {
     void (*sigmoid)(bk_real *y, const bk_real *x, size_t n);
 
     bk_real (*dot)(const bk_real *a, const bk_real *b, size_t n);
-    void (*axpy)(bk_real *y, bk_real c, const bk_real *x, size_t n);           /* y += c x */
-    void (*add)(bk_real *y, const bk_real *x, size_t n);                       /* y += x */
-    void (*sub)(bk_real *y, const bk_real *x, size_t n);                       /* y -= x */
-    void (*mul)(bk_real *y, const bk_real *x, size_t n);                       /* y *= x */
-    void (*max)(bk_real *y, const bk_real *x, size_t n);                       /* y = max(y, x) */
-    void (*inverse)(bk_real *y, size_t n);                                     /* y = 1 / y */
-    void (*mul_add)(bk_real *y, const bk_real *a, const bk_real *b, size_t n); /* y += a b */
+    void (*axpy)(bk_real *y, bk_real c, const bk_real *x, size_t n); /* y += c x */
+    void (*add)(bk_real *y, const bk_real *x, size_t n);             /* y += x */
+    void (*sub)(bk_real *y, const bk_real *x, size_t n);             /* y -= x */
+    void (*mul)(bk_real *y, const bk_real *x, size_t n);             /* y *= x */
+    void (*max)(bk_real *y, const bk_real *x, size_t n);             /* y = max(y, x) */
+    void (*inverse)(bk_real *y, size_t n);                           /* y = 1 / y */
 
     /* rows of one step; names as in struct bk_gru */
+    void (*gru_load)(bk_real *gate, bk_real *cand, const bk_real *xw, size_t ldxw, const uint32_t *word, size_t rows,
+                     size_t s);
+    void (*gru_unload)(bk_real *dxw, size_t lddxw, const bk_real *gate, const bk_real *cand, const uint32_t *word,
+                       size_t rows, size_t s);
     void (*gru_gates)(bk_real *gate, bk_real *rh, const bk_real *prev, size_t rows, size_t s);
-    void (*gru_state)(bk_real *h, size_t ldh, const bk_real *gate, bk_real *cand, const bk_real *prev, size_t rows,
-                      size_t s);
+    /* the first `going_on` new states go to next_prev as well */
+    void (*gru_state)(bk_real *h, size_t ldh, bk_real *next_prev, size_t going_on, const bk_real *gate, bk_real *cand,
+                      const bk_real *prev, size_t rows, size_t s);
     void (*gru_state_back)(bk_real *carry, bk_real *gate, bk_real *cand, const bk_real *dh, size_t lddh,
                            const bk_real *prev, size_t rows, size_t s);
     void (*gru_gates_back)(bk_real *carry, bk_real *gate, const bk_real *drh, const bk_real *prev, size_t rows,
@@ -31,8 +35,8 @@ struct bk_kernels {
     void (*relu)(bk_real *y, size_t n);
     void (*relu_back)(bk_real *dy, const bk_real *y, size_t n);
     /* best = max(best, s + xw[word]) over rows of n numbers; arg becomes `first` + row where it grew */
-    void (*sff_max)(bk_real *best, uint32_t *arg, const bk_real *s, const bk_real *xw, const uint32_t *word,
-                    uint32_t first, size_t rows, size_t n);
+    void (*sff_max)(bk_real *best, uint32_t *arg, const bk_real *s, const bk_real *xw, size_t ldxw,
+                    const uint32_t *word, uint32_t first, size_t rows, size_t n);
     /* out_i = sum_j w_ij x_j, w_i = softmax_j(scale y_i x_j); e: n scratch */
     void (*mix)(bk_real *out, const bk_real *x, const bk_real *y, size_t n, bk_real scale, bk_real *e);
     void (*mix_back)(bk_real *dx, bk_real *dy, const bk_real *dout, const bk_real *x, const bk_real *y, size_t n,
