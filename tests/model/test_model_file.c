@@ -1,0 +1,457 @@
+/* The model file and embedding: binary16 over all its values, what is saved is what is opened, every lie in a file is refused, and
+ * vectors depend on nothing but the function. */
+#include "../base/temp_dir.h"
+#include "model/model.h"
+
+#include <math.h>
+
+/* ---- binary16 --------------------------------------------------------- */
+
+/* By the definition of the format, not by its bits. */
+static double half_value(unsigned h)
+{
+    unsigned e = h >> 10 & 31, m = h & 1023;
+    double x = e == 31 ? (m ? NAN : INFINITY) : e ? ldexp(1024 + m, (int)e - 25) : ldexp(m, -24);
+    return h & 0x8000 ? -x : x;
+}
+
+static void test_half_all_values(void **state)
+{
+    (void)state;
+    for (unsigned h = 0; h < 65536; h++) {
+        float x = bk_half_to_float((uint16_t)h);
+        double want = half_value(h);
+        if (isnan(want)) {
+            assert_true(isnan(x) && isnan(bk_half_to_float(bk_half_from_float(x))));
+            continue;
+        }
+        assert_true((double)x == want && !signbit(x) == !signbit(want));
+        assert_int_equal(bk_half_from_float(x), h);
+    }
+}
+
+/* Between each value and the next: the middle goes to the even one, a hair beside it to the nearer. */
+static void test_half_rounding(void **state)
+{
+    (void)state;
+    for (unsigned h = 0; h < 0x7c00; h++) {
+        double next = h == 0x7bff ? 65536 : half_value(h + 1);
+        float middle = (float)((half_value(h) + next) / 2);
+        unsigned even = h & 1 ? h + 1 : h;
+        assert_int_equal(bk_half_from_float(middle), even);
+        assert_int_equal(bk_half_from_float(nextafterf(middle, 0)), h);
+        assert_int_equal(bk_half_from_float(nextafterf(middle, INFINITY)), h + 1);
+        assert_int_equal(bk_half_from_float(-middle), even | 0x8000);
+    }
+    assert_int_equal(bk_half_from_float(1e30f), 0x7c00);
+    assert_int_equal(bk_half_from_float(-INFINITY), 0xfc00);
+    assert_int_equal(bk_half_from_float(1e-30f), 0);
+}
+
+/* ---- a small model ----------------------------------------------------- */
+
+#define N_WORDS 30
+
+struct small {
+    struct bk_model m;
+    struct bk_strtab *words;
+    float *vectors, *params;
+};
+
+static struct small small_new(const char *aff)
+{
+    struct small s = {0};
+    struct bk_rng rng;
+    struct bk_error err;
+    bk_rng_seed(&rng, 4, 4);
+    strcpy(s.m.kind, "mffa");
+    s.m.net = (struct bk_net_config){.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12};
+    assert_int_equal(bk_net_config_set_aff(&s.m.net, aff, &err), BK_OK);
+    s.m.archs = 1u << BK_ARCH_AMD64 | 1u << BK_ARCH_ARM;
+    s.words = bk_strtab_new();
+    const char *first[] = {"", "X_UNK", "A_UNK"};
+    for (size_t i = 0; i < N_WORDS; i++) {
+        char word[16];
+        snprintf(word, sizeof word, "X_w%zu", i);
+        const char *w = i < 3 ? first[i] : word;
+        assert_int_equal(bk_strtab_intern(s.words, w, strlen(w)), i);
+    }
+    s.vectors = calloc(N_WORDS * s.m.net.d, sizeof *s.vectors);
+    for (size_t i = s.m.net.d; i < N_WORDS * s.m.net.d; i++)
+        s.vectors[i] = (float)(bk_rng_unit(&rng) - 0.5);
+    s.params = calloc(bk_net_n_params(&s.m.net), sizeof *s.params);
+    bk_net_init(s.params, &s.m.net, &rng);
+    s.m.words = s.words;
+    s.m.word_vectors = s.vectors;
+    s.m.params = s.params;
+    s.m.provenance = "{\"seed\":4}";
+    s.m.split_by = 1;
+    s.m.split_parts[0] = 8;
+    s.m.split_parts[1] = 1;
+    s.m.split_parts[2] = 2;
+    s.m.split_seed = 0x123456789abcdefULL;
+    s.m.dataset_hash = 0xfedcba9876543210ULL;
+    return s;
+}
+
+static void small_free(struct small *s)
+{
+    bk_strtab_free(s->words);
+    free(s->vectors);
+    free(s->params);
+}
+
+/* ---- saving and opening -------------------------------------------------- */
+
+static void check_same(const struct bk_model *a, const struct bk_model *b, bool half)
+{
+    assert_string_equal(a->kind, b->kind);
+    assert_memory_equal(&a->net, &b->net, sizeof a->net);
+    assert_int_equal(a->archs, b->archs);
+    assert_string_equal(a->provenance, b->provenance);
+    assert_int_equal(a->split_by, b->split_by);
+    assert_memory_equal(a->split_parts, b->split_parts, sizeof a->split_parts);
+    assert_true(a->split_seed == b->split_seed && a->dataset_hash == b->dataset_hash);
+    assert_int_equal(bk_strtab_count(a->words), bk_strtab_count(b->words));
+    for (uint32_t i = 0; i < N_WORDS; i++)
+        assert_string_equal(bk_strtab_str(a->words, i), bk_strtab_str(b->words, i));
+    size_t n = N_WORDS * a->net.d;
+    for (size_t i = 0; i < n + bk_net_n_params(&a->net); i++) {
+        float x = i < n ? a->word_vectors[i] : a->params[i - n], y = i < n ? b->word_vectors[i] : b->params[i - n];
+        if (half)
+            x = bk_half_to_float(bk_half_from_float(x));
+        assert_true(x == y);
+    }
+}
+
+static void test_round_trip(void **state)
+{
+    const char *affs[] = {"none", "p", "q", "residual+scale+norm+linear"};
+    char *path = temp_path(state, "m");
+    for (size_t i = 0; i < 4; i++)
+        for (int half = 0; half < 2; half++) {
+            struct small s = small_new(affs[i]);
+            struct bk_model *m;
+            struct bk_error err;
+            assert_int_equal(bk_model_save(&s.m, path, half, &err), BK_OK);
+            assert_int_equal(bk_model_open(&m, path, &err), BK_OK);
+            check_same(&s.m, m, half);
+            assert_true(m->hash != 0);
+            bk_model_close(m);
+            small_free(&s);
+        }
+    bk_model_close(NULL);
+    free(path);
+}
+
+static void test_save_refuses(void **state)
+{
+    struct small s = small_new("none");
+    struct bk_error err;
+    char *path = temp_path(state, "m");
+    float old = s.params[3];
+    s.params[3] = NAN;
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_EINVAL);
+    s.params[3] = 70000;
+    assert_int_equal(bk_model_save(&s.m, path, true, &err), BK_ELIMIT);
+    s.params[3] = old;
+    s.m.provenance = "[]";
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_EINVAL);
+    s.m.provenance = "{}";
+    s.m.archs = 0;
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_EINVAL);
+    assert_int_equal(temp_dir_count(*state), 0);
+    small_free(&s);
+    free(path);
+}
+
+static void test_cut_off(void **state)
+{
+    struct small s = small_new("none");
+    struct bk_error err;
+    struct bk_model *m;
+    char *path = temp_path(state, "m");
+    assert_int_equal(bk_model_save(&s.m, path, true, &err), BK_OK);
+    size_t size;
+    uint8_t *bytes = read_file(path, &size);
+    for (size_t i = 0; i < size; i++) {
+        uint8_t *part = malloc(i + 1);
+        memcpy(part, bytes, i);
+        assert_int_not_equal(bk_model_open_bytes(&m, part, i, &err), BK_OK);
+        assert_null(m);
+        free(part);
+    }
+    assert_int_equal(bk_model_open(&m, (*(struct temp_dir **)state)->path, &err), BK_EIO);
+    free(bytes);
+    free(path);
+    small_free(&s);
+}
+
+/* Writes the model at `from` again with entry `name` replaced (data NULL: left out) and opens that. */
+static int open_with(void **state, const char *from, const char *name, const void *data, size_t size,
+                     struct bk_error *err)
+{
+    char *path = temp_path(state, "changed");
+    struct bk_pack *p;
+    struct bk_pack_writer *w;
+    struct bk_model *m;
+    assert_int_equal(bk_pack_open(&p, from, "modl", 1, err), BK_OK);
+    assert_int_equal(bk_pack_create(&w, path, "modl", 1, 0, err), BK_OK);
+    struct bk_net_config cfg = {.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12, .aff = BK_AFF_NONE};
+    struct bk_tensor t[BK_NET_MAX_TENSORS];
+    size_t n = bk_net_tensors(t, &cfg), replaced = 0;
+    char names[4 + BK_NET_MAX_TENSORS][64] = {"config", "vocabulary", "word_vectors", "provenance"};
+    for (size_t i = 0; i < n; i++)
+        snprintf(names[4 + i], sizeof names[0], "net.%s", t[i].name);
+    for (size_t i = 0; i < n + 4; i++) {
+        struct bk_cursor c;
+        assert_int_equal(bk_pack_entry(&c, p, names[i], err), BK_OK);
+        bool this_one = strcmp(names[i], name) == 0;
+        replaced += this_one;
+        if (!this_one)
+            assert_int_equal(bk_pack_add(w, names[i], c.data, c.size, err), BK_OK);
+        else if (data)
+            assert_int_equal(bk_pack_add(w, name, data, size, err), BK_OK);
+    }
+    assert_int_equal(replaced, 1);
+    assert_int_equal(bk_pack_commit(w, err), BK_OK);
+    bk_pack_close(p);
+    int rc = bk_model_open(&m, path, err);
+    bk_model_close(m);
+    free(path);
+    return rc;
+}
+
+static void test_lies_in_config(void **state)
+{
+    /* "safe\0" version "mffa\0" "none\0" "amd64,armhf\0" then d u a r e n max_insns ... */
+    static const struct {
+        size_t at;
+        const char *bytes;
+        size_t n;
+        int code;
+        const char *says;
+    } lies[] = {
+        {0, "fase", 4, BK_EMISMATCH, "fase/1"},    {5, "\2\0\0\0", 4, BK_EMISMATCH, "safe/2"},
+        {9, "gnns", 4, BK_EFORMAT, "gnns"},        {14, "nope", 4, BK_EFORMAT, "nope"},
+        {19, "amd65", 5, BK_EFORMAT, "amd65"},     {24, "\0", 1, BK_EFORMAT, NULL}, /* shifts all that follows */
+        {31, "\7", 1, BK_EFORMAT, "word_vectors"}, {31, "\0", 1, BK_EFORMAT, NULL},
+        {34, "\xff", 1, BK_EFORMAT, NULL},         {35, "\3", 1, BK_EFORMAT, NULL}, /* odd U */
+        {39, "\6", 1, BK_EFORMAT, "net."},         {47, "\xff\xff\xff\xff", 4, BK_EFORMAT, NULL},
+        {55, "\0", 1, BK_EFORMAT, NULL}, /* sees no words */
+    };
+    struct small s = small_new("none");
+    struct bk_error err;
+    char *path = temp_path(state, "m");
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
+    struct bk_pack *p;
+    struct bk_cursor c;
+    assert_int_equal(bk_pack_open(&p, path, "modl", 1, &err), BK_OK);
+    assert_int_equal(bk_pack_entry(&c, p, "config", &err), BK_OK);
+    assert_int_equal(open_with(state, path, "config", c.data, c.size, &err), BK_OK);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        uint8_t buf[256];
+        memcpy(buf, c.data, c.size);
+        memcpy(buf + lies[i].at, lies[i].bytes, lies[i].n);
+        int rc = open_with(state, path, "config", buf, c.size, &err);
+        assert_int_equal(rc, lies[i].code);
+        assert_int_equal(err.code, rc);
+        assert_non_null(strstr(err.file, "changed"));
+        if (lies[i].says && !strstr(err.message, lies[i].says))
+            fail_msg("%zu: \"%s\" does not say %s", i, err.message, lies[i].says);
+    }
+    for (size_t n = 0; n < c.size; n++)
+        assert_int_equal(open_with(state, path, "config", c.data, n, &err), BK_EFORMAT);
+    bk_pack_close(p);
+    small_free(&s);
+    free(path);
+}
+
+static void test_lies_in_entries(void **state)
+{
+    struct small s = small_new("none");
+    struct bk_error err;
+    char *path = temp_path(state, "m");
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
+    const char *all[] = {"config", "vocabulary", "word_vectors", "provenance", "net.ws1"};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(open_with(state, path, all[i], NULL, 0, &err), BK_EFORMAT);
+        assert_non_null(strstr(err.message, all[i]));
+        assert_int_equal(open_with(state, path, all[i], "\1\2\3", 3, &err), BK_EFORMAT);
+    }
+    size_t n = s.m.net.a * s.m.net.u;
+    float *w = calloc(N_WORDS, s.m.net.d * sizeof *w);
+    assert_int_equal(open_with(state, path, "net.ws1", w, n * 4, &err), BK_OK);
+    assert_int_equal(open_with(state, path, "net.ws1", w, n * 2, &err), BK_OK);
+    assert_int_equal(open_with(state, path, "net.ws1", w, n * 4 + 4, &err), BK_EFORMAT);
+    w[5] = INFINITY;
+    assert_int_equal(open_with(state, path, "net.ws1", w, n * 4, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.net.d * 4, &err), BK_EFORMAT);
+    w[5] = 1;
+    assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.net.d * 4, &err), BK_EFORMAT);
+    assert_non_null(strstr(err.message, "padding"));
+    free(w);
+    assert_int_equal(open_with(state, path, "provenance", "{\"a\":1} ", 8, &err), BK_OK);
+    assert_int_equal(open_with(state, path, "provenance", "{\"a\":1}x", 8, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "provenance", "{\"a\":1}\0", 8, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "provenance", "{\"a\":\"\xff\"}", 9, &err), BK_EFORMAT);
+    small_free(&s);
+    free(path);
+}
+
+static void test_lies_in_vocabulary(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t n;
+        uint32_t words; /* 0: refused */
+    } v[] = {
+        {"\3\0\0\0\0X_UNK\0X_a", 15, 3},
+        {"\3\0\0\0\0X_UNK\0X_a", 14, 0},   /* no NUL */
+        {"\3\0\0\0\0X_UNK\0X_a\0", 16, 0}, /* a byte left over */
+        {"\3\0\0\0\0X_a\0X_a", 13, 0},
+        {"\3\0\0\0\0X_a\0", 10, 0},
+        {"\3\0\0\0X_b\0X_UNK\0X_a", 18, 0}, /* no padding */
+        {"\2\0\0\0\0X a", 9, 0},
+        {"\2\0\0\0\0X\033[m", 10, 0},
+        {"\377\377\377\377\0X_a", 9, 0},
+        {"\0\0\0\0", 4, 0},
+        {"\0\0\0", 3, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+        struct bk_strtab *t;
+        struct bk_error err;
+        int rc = bk_vocabulary_read(&t, bk_cursor_at((const uint8_t *)v[i].bytes, v[i].n, 0, false), &err);
+        assert_int_equal(rc, v[i].words ? BK_OK : BK_EFORMAT);
+        if (v[i].words)
+            assert_int_equal(bk_strtab_count(t), v[i].words);
+        bk_strtab_free(t);
+    }
+}
+
+/* ---- embedding ------------------------------------------------------------- */
+
+#define N_FUNCS 333
+
+struct inputs {
+    uint32_t ids[N_FUNCS][40];
+    struct bk_seq seq[N_FUNCS];
+};
+
+static struct inputs *inputs_new(void)
+{
+    struct inputs *in = calloc(1, sizeof *in);
+    struct bk_rng rng;
+    bk_rng_seed(&rng, 8, 8);
+    for (size_t i = 0; i < N_FUNCS; i++) {
+        in->seq[i] = (struct bk_seq){in->ids[i], bk_rng_below(&rng, 20)};
+        for (size_t k = 0; k < 40; k++)
+            in->ids[i][k] = 1 + (uint32_t)bk_rng_below(&rng, N_WORDS - 1);
+    }
+    for (size_t k = 0; k < 7; k++)
+        in->ids[101][k] = in->ids[7][k]; /* 101 repeats 7 */
+    in->seq[7].n = in->seq[101].n = 7;
+    in->seq[9].n = 0;
+    return in;
+}
+
+static void count_progress(void *ctx, size_t done, size_t total)
+{
+    size_t *last = ctx;
+    assert_true(done > *last && done <= total);
+    *last = done;
+    if (done == total)
+        last[1]++;
+}
+
+static void test_embed(void **state)
+{
+    (void)state;
+    struct small s = small_new("none");
+    struct inputs *in = inputs_new();
+    struct bk_error err;
+    size_t o = bk_net_outputs(&s.m.net), progress[2] = {0, 0};
+    float *out = calloc(N_FUNCS, o * sizeof *out), *again = calloc(N_FUNCS, o * sizeof *again), alone[16];
+    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, 1, count_progress, progress, &err), BK_OK);
+    assert_int_equal(progress[1], 1);
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, threads, NULL, NULL, &err), BK_OK);
+        assert_memory_equal(again, out, N_FUNCS * o * sizeof *out);
+    }
+    assert_memory_equal(out + 7 * o, out + 101 * o, o * sizeof *out);
+    struct bk_pass *pass;
+    assert_int_equal(bk_pass_new(&pass, &s.m.net, &err), BK_OK);
+    for (size_t i = 0; i < N_FUNCS; i++) {
+        assert_int_equal(bk_pass_forward(pass, alone, s.params, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, &err),
+                         BK_OK);
+        double norm = 0;
+        for (size_t k = 0; k < o; k++)
+            norm += (double)alone[k] * alone[k];
+        assert_true(in->seq[i].n == 0 ? norm == 0 : norm > 0);
+        for (size_t k = 0; k < o; k++)
+            assert_true(fabs(out[i * o + k] - (norm > 0 ? alone[k] / sqrt(norm) : 0)) < 1e-5);
+    }
+    bk_pass_free(pass);
+    assert_int_equal(bk_model_embed(NULL, &s.m, NULL, 0, 1, NULL, NULL, &err), BK_OK);
+    in->ids[3][0] = N_WORDS;
+    in->seq[3].n = 5;
+    assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, 2, NULL, NULL, &err), BK_EINVAL);
+    free(out);
+    free(again);
+    free(in);
+    small_free(&s);
+}
+
+/* Words beyond max_insns are not seen, not even to tell two functions apart. */
+static void test_embed_cut(void **state)
+{
+    (void)state;
+    struct small s = small_new("none");
+    struct inputs *in = inputs_new();
+    struct bk_error err;
+    size_t o = bk_net_outputs(&s.m.net);
+    memcpy(in->ids[1], in->ids[0], 12 * sizeof(uint32_t));
+    in->seq[0].n = 12;
+    in->seq[1].n = 40;
+    float out[2 * 16];
+    assert_int_equal(bk_model_embed(out, &s.m, in->seq, 2, 1, NULL, NULL, &err), BK_OK);
+    assert_memory_equal(out, out + o, o * sizeof *out);
+    free(in);
+    small_free(&s);
+}
+
+/* Weights that overflow on the way give an error, not a vector that compares with nothing. */
+static void test_embed_overflow(void **state)
+{
+    (void)state;
+    struct small s = small_new("p");
+    struct inputs *in = inputs_new();
+    struct bk_error err;
+    for (size_t i = 0; i < bk_net_n_params(&s.m.net); i++)
+        s.params[i] = 3e38f;
+    float *out = calloc(N_FUNCS, bk_net_outputs(&s.m.net) * sizeof *out);
+    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, 2, NULL, NULL, &err), BK_EFORMAT);
+    free(out);
+    free(in);
+    small_free(&s);
+}
+
+int main(void)
+{
+#define IN_DIR(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_half_all_values),
+        cmocka_unit_test(test_half_rounding),
+        IN_DIR(test_round_trip),
+        IN_DIR(test_save_refuses),
+        IN_DIR(test_cut_off),
+        IN_DIR(test_lies_in_config),
+        IN_DIR(test_lies_in_entries),
+        cmocka_unit_test(test_lies_in_vocabulary),
+        cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_embed_cut),
+        cmocka_unit_test(test_embed_overflow),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,135 @@
+/* Every gradient against signed central differences, in double, tensor by tensor and number by number: each reading and modifier
+ * of AFF, under the cosine loss with the penalty and under the contrast loss. argv[1]: golden.bin, whose networks and batches it borrows. */
+#include "../base/cmocka_all.h"
+#include "golden.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *golden_path;
+
+/* Anchors are the functions 0, 1, 3, their partners 2, 4, 0; the first and the last share a label. */
+static double contrast_loss(const struct net_case *c, bk_real *grads)
+{
+    static const uint32_t anchor[3] = {0, 1, 3}, positive[3] = {2, 4, 0}, label[3] = {5, 6, 5};
+    struct bk_pass *pass;
+    struct bk_error err;
+    bk_real *f = bk_calloc(c->b * c->o, sizeof *f), *df = bk_calloc(c->b * c->o, sizeof *df);
+    bk_real *scratch = bk_calloc(bk_contrast_scratch(3, c->o), sizeof *scratch);
+    assert_true(f && df && scratch);
+    assert_int_equal(bk_pass_new(&pass, &c->cfg, &err), BK_OK);
+    assert_int_equal(
+        bk_pass_forward(pass, f, c->params, c->words, c->n_words, c->seqs, c->b, grads != NULL, NULL, &err), BK_OK);
+    double loss = bk_contrast_loss(df, f, c->o, anchor, positive, label, 3, 0.3, scratch);
+    if (grads)
+        bk_pass_backward(pass, grads, c->params, df, 0);
+    bk_pass_free(pass);
+    free(f);
+    free(df);
+    free(scratch);
+    return loss;
+}
+
+static double pair_loss(const struct net_case *c, bk_real *grads)
+{
+    return net_case_loss(c, NULL, NULL, grads);
+}
+
+static void check_gradients(struct net_case *c, double (*loss)(const struct net_case *, bk_real *))
+{
+    const double h = 1e-5;
+    bk_real *grads = bk_calloc(c->n_params, sizeof *grads);
+    assert_non_null(grads);
+    loss(c, grads);
+    for (size_t k = 0; k < c->n_tensors; k++) {
+        const struct bk_tensor *t = &c->tensors[k];
+        double largest = 0;
+        for (size_t i = t->offset; i < t->offset + t->rows * t->cols; i++) {
+            bk_real w = c->params[i];
+            c->params[i] = w + h;
+            double up = loss(c, NULL);
+            c->params[i] = w - h;
+            double down = loss(c, NULL);
+            c->params[i] = w;
+            assert_near(grads[i], (up - down) / (2 * h), 2e-7, t->name, i - t->offset);
+            largest = fmax(largest, fabs(grads[i]));
+        }
+        if (!(largest > 1e-6))
+            fail_msg("%s: no gradient to speak of", t->name);
+    }
+    free(grads);
+}
+
+static void test_aff(void **state)
+{
+    const char *aff = *state;
+    struct golden g;
+    struct net_case c;
+    golden_open(&g, golden_path);
+    net_case_load(&c, &g, aff);
+    check_gradients(&c, pair_loss);
+    check_gradients(&c, contrast_loss);
+    net_case_free(&c);
+    golden_close(&g);
+}
+
+/* Readings with modifiers that the file lacks: the network of "none" with its linear layer where there is one. */
+static void test_more(void **state)
+{
+    struct golden g;
+    struct net_case c;
+    struct bk_error err;
+    struct bk_rng rng;
+    golden_open(&g, golden_path);
+    net_case_load(&c, &g, "none");
+    assert_int_equal(bk_net_config_set_aff(&c.cfg, *state, &err), BK_OK);
+    c.n_params = bk_net_n_params(&c.cfg);
+    c.o = bk_net_outputs(&c.cfg);
+    c.n_tensors = bk_net_tensors(c.tensors, &c.cfg);
+    free(c.params);
+    c.params = bk_calloc(c.n_params, sizeof *c.params);
+    assert_non_null(c.params);
+    bk_rng_seed(&rng, 4, 0);
+    for (size_t i = 0; i < c.n_params; i++)
+        c.params[i] = 2 * bk_rng_unit(&rng) - 1;
+    check_gradients(&c, pair_loss);
+    check_gradients(&c, contrast_loss);
+    net_case_free(&c);
+    golden_close(&g);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const cases[] = {"matrix",
+                                        "residual",
+                                        "gate",
+                                        "none",
+                                        "p",
+                                        "q",
+                                        "matrix+scale",
+                                        "gate+scale",
+                                        "residual+scale+norm+linear",
+                                        "none+norm+linear"};
+    static const char *const more[] = {"matrix+norm",
+                                       "matrix+linear",
+                                       "residual+scale",
+                                       "residual+norm",
+                                       "gate+norm",
+                                       "gate+linear",
+                                       "none+norm",
+                                       "none+linear",
+                                       "p+norm+linear",
+                                       "q+norm",
+                                       "q+linear",
+                                       "matrix+scale+norm+linear",
+                                       "gate+scale+norm+linear"};
+    enum { N = sizeof cases / sizeof *cases, MORE = sizeof more / sizeof *more };
+    struct CMUnitTest tests[N + MORE];
+    golden_path = argc > 1 ? argv[1] : "golden.bin";
+    for (size_t i = 0; i < N; i++)
+        tests[i] = (struct CMUnitTest){cases[i], test_aff, NULL, NULL, (void *)(uintptr_t)cases[i]};
+    for (size_t i = 0; i < MORE; i++)
+        tests[N + i] = (struct CMUnitTest){more[i], test_more, NULL, NULL, (void *)(uintptr_t)more[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

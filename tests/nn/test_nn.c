@@ -1,0 +1,198 @@
+/* The vector loops of every instruction set this processor has, against libm, and losses and Adam on inputs worked by hand. */
+#include "nn/nn_int.h"
+
+#include "../base/cmocka_all.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct bk_kernels *tables[3];
+static size_t n_tables;
+
+static void find_tables(void)
+{
+    tables[n_tables++] = &bk_kernels_base;
+#ifdef BK_NN_X86
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        tables[n_tables++] = &bk_kernels_avx2;
+    if (bk_kernels() == &bk_kernels_avx512)
+        tables[n_tables++] = &bk_kernels_avx512;
+#endif
+}
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+/* Relative error of `fn` on [low, high] and its negative powers of two; `odd` lengths exercise the tails. */
+static double worst(void (*fn)(bk_real *, const bk_real *, size_t), double (*ref)(double), double low, double high)
+{
+    enum { N = 200003 };
+    double worst = 0;
+    bk_real *x = bk_calloc(N, sizeof *x), *y = bk_calloc(N, sizeof *y);
+    assert_true(x && y);
+    for (size_t i = 0; i < N; i++)
+        x[i] = (bk_real)(i < N / 2 ? low + (high - low) * (double)i / (N / 2)
+                                   : ldexp(i % 2 ? high : low, -(int)(i % 60)) * (1 + (double)i / N) / 2);
+    fn(y, x, N);
+    for (size_t i = 0; i < N; i++) {
+        double r = ref((double)x[i]);
+        if (r != 0)
+            worst = fmax(worst, fabs((double)y[i] - r) / fabs(r));
+    }
+    free(x);
+    free(y);
+    return worst;
+}
+
+static void test_functions(void **state)
+{
+    (void)state;
+#ifdef BK_REAL_DOUBLE
+    const double limit = 1e-15;
+#else
+    const double limit = 4e-7;
+#endif
+    for (size_t k = 0; k < n_tables; k++) {
+        assert_true(worst(tables[k]->exp, exp, -87, 88) < limit);
+        assert_true(worst(tables[k]->tanh, tanh, -15, 15) < limit);
+        assert_true(worst(tables[k]->sigmoid, sigmoid, -87, 87) < limit);
+    }
+}
+
+static void test_ends_of_the_line(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < n_tables; k++) {
+        bk_real x[6] = {-1e30f, 1e30f, -INFINITY, INFINITY, 0, NAN}, y[6];
+        tables[k]->tanh(y, x, 6);
+        assert_true(y[0] == -1 && y[1] == 1 && y[2] == -1 && y[3] == 1 && y[4] == 0 && isnan(y[5]));
+        tables[k]->sigmoid(y, x, 6);
+        assert_true(y[0] < 1e-37f && y[0] >= 0 && y[1] == 1 && y[3] == 1 && y[4] == (bk_real)0.5 && isnan(y[5]));
+        tables[k]->exp(y, x, 6);
+        assert_true(y[0] < 1e-37f && y[0] >= 0 && y[1] > 1e38f && y[4] == 1 && isnan(y[5]));
+    }
+}
+
+/* All tables make the same of random rows, but for rounding. */
+static void test_tables_agree(void **state)
+{
+    enum { S = 11, ROWS = 7, N = S * ROWS * 2 };
+    struct bk_rng rng;
+    bk_real in[6][N], first[6][N];
+    (void)state;
+    for (size_t k = 0; k < n_tables; k++) {
+        const struct bk_kernels *t = tables[k];
+        uint32_t word[ROWS] = {2, 0, 1, 2, 2, 1, 0}, arg[N] = {0};
+        bk_rng_seed(&rng, 9, 0);
+        for (size_t a = 0; a < 6; a++)
+            for (size_t i = 0; i < N; i++)
+                in[a][i] = (bk_real)(2 * bk_rng_unit(&rng) - 1);
+        t->gru_gates(in[0], in[1], in[2], ROWS, S);
+        t->gru_state(in[3], S + 3, in[5], ROWS - 2, in[0], in[4], in[2], ROWS, S);
+        t->gru_state_back(in[1], in[0], in[4], in[3], S + 3, in[2], ROWS, S);
+        t->gru_gates_back(in[1], in[0], in[5], in[2], ROWS, S);
+        t->gru_unload(in[3], 3 * S + 2, in[0], in[4], word, ROWS, S);
+        t->sff_max(in[5], arg, in[2], in[3], 2 * S, word, 100, ROWS, S);
+        t->mix(in[4], in[0], in[1], 2 * S + 1, (bk_real)0.7, in[2]);
+        t->mix_back(in[4], in[5], in[3], in[0], in[1], 2 * S + 1, (bk_real)0.7, in[2]);
+        for (size_t i = 0; i < ROWS * S; i++)
+            assert_true(arg[i] == 0 || arg[i] == 100 + i / S);
+        in[0][0] += t->dot(in[1], in[2], 77);
+        if (k == 0)
+            memcpy(first, in, sizeof in);
+        for (size_t a = 0; a < 6; a++)
+            for (size_t i = 0; i < N; i++)
+                assert_true(fabs((double)(in[a][i] - first[a][i])) < 2e-5);
+    }
+}
+
+static void test_cosine_loss_by_hand(void **state)
+{
+    /* (3,4).(4,3) = 24/25; the third vector is zero */
+    const bk_real f[6] = {3, 4, 4, 3, 0, 0};
+    bk_real df[6] = {0}, cosines[3];
+    const uint32_t left[3] = {0, 0, 2}, right[3] = {1, 2, 2};
+    const int8_t y[3] = {1, -1, 1};
+    (void)state;
+    double loss = bk_cosine_loss(df, cosines, f, 2, left, right, y, 3);
+    assert_true(fabs(loss - (0.04 * 0.04 + 1 + 1)) < 1e-6);
+    assert_true(fabs((double)cosines[0] - 0.96) < 1e-6 && cosines[1] == 0 && cosines[2] == 0);
+    /* d cos / d f0 = f1 / 25 - 0.96 f0 / 25 */
+    assert_true(fabs((double)df[0] - 2 * -0.04 * (4 - 0.96 * 3) / 25) < 1e-7);
+    assert_true(fabs((double)df[1] - 2 * -0.04 * (3 - 0.96 * 4) / 25) < 1e-7);
+    assert_true(df[4] == 0 && df[5] == 0);
+}
+
+/* With every pair of one label nothing is left to tell apart; a zero vector has no gradient. */
+static void test_contrast_edges(void **state)
+{
+    const bk_real f[8] = {1, 2, -2, 1, 0, 0, 3, 1};
+    const uint32_t anchor[2] = {0, 2}, positive[2] = {1, 3}, same[2] = {4, 4}, other[2] = {4, 5};
+    bk_real df[8] = {0}, scratch[64];
+    (void)state;
+    assert_true(bk_contrast_scratch(2, 2) <= 64);
+    assert_true(bk_contrast_loss(df, f, 2, anchor, positive, same, 2, 0.1, scratch) == 0);
+    for (size_t i = 0; i < 8; i++)
+        assert_true(df[i] == 0);
+    assert_true(bk_contrast_loss(df, f, 2, anchor, positive, other, 2, 0.1, scratch) > 0);
+    assert_true(df[4] == 0 && df[5] == 0 && df[0] != 0);
+}
+
+/* Ranges and shards do not change a bit, gradients are left zero, and the first step is the rate with the gradient's sign. */
+static void test_adam(void **state)
+{
+    enum { N = 3000 };
+    struct bk_rng rng;
+    (void)state;
+    bk_real *at[8];
+    for (size_t i = 0; i < 8; i++)
+        assert_non_null(at[i] = bk_calloc(N, sizeof *at[i]));
+    bk_real *p1 = at[0], *m1 = at[1], *v1 = at[2], *p2 = at[3], *m2 = at[4], *v2 = at[5], *grads[2] = {at[6], at[7]};
+    bk_rng_seed(&rng, 1, 0);
+    for (uint64_t step = 1; step <= 3; step++) {
+        for (int run = 0; run < 2; run++) {
+            bk_rng_seed(&rng, step, 5);
+            for (size_t i = 0; i < N; i++) {
+                grads[0][i] = (bk_real)(bk_rng_unit(&rng) - 0.25);
+                grads[1][i] = (bk_real)(bk_rng_unit(&rng) - 0.75);
+            }
+            if (run == 0) {
+                bk_adam(p1, m1, v1, grads, 2, 0, N, step, 0.001);
+            } else {
+                bk_adam(p2, m2, v2, grads, 2, 1024, N - 1024, step, 0.001);
+                bk_adam(p2, m2, v2, grads, 2, 0, 1024, step, 0.001);
+            }
+            for (size_t i = 0; i < N; i++)
+                assert_true(grads[0][i] == 0 && grads[1][i] == 0);
+        }
+        assert_memory_equal(p1, p2, N * sizeof *p1);
+        for (size_t i = 0; step == 1 && i < N; i++)
+            assert_true(m1[i] == 0 || fabs(fabs((double)p1[i]) - 0.001) < 1e-5 + 1e-9 / fabs((double)m1[i]));
+        for (size_t i = 0; step == 1 && i < N; i++)
+            assert_true(m1[i] == 0 || (m1[i] > 0) == (p1[i] < 0));
+    }
+    for (size_t i = 0; i < 8; i++)
+        free(at[i]);
+}
+
+static void test_blas_name(void **state)
+{
+    (void)state;
+    bk_blas_single_thread();
+    assert_non_null(strstr(bk_blas_describe(), "OpenBLAS"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_functions),      cmocka_unit_test(test_ends_of_the_line),
+        cmocka_unit_test(test_tables_agree),   cmocka_unit_test(test_cosine_loss_by_hand),
+        cmocka_unit_test(test_contrast_edges), cmocka_unit_test(test_adam),
+        cmocka_unit_test(test_blas_name),
+    };
+    find_tables();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
