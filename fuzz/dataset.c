@@ -1,0 +1,38 @@
+/* The data-set reader over any bytes; what it accepts is split and grouped, and every word is looked at. */
+#include "seal_pack.h"
+#include "train/train.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void use(const struct bk_dataset *d)
+{
+    size_t letters = 0;
+    for (size_t i = 0; i < d->n; i++)
+        for (size_t k = 0; k < d->v[i].n_words; k++)
+            letters += strlen(bk_strtab_str(d->words, d->v[i].words[k]));
+    uint8_t *part = malloc(d->n);
+    struct bk_split split = {BK_SPLIT_SOURCE, 1, 0, 1, letters};
+    struct bk_group group;
+    if (part && !bk_split_parts(part, d, &split, NULL) && !bk_group_init(&group, d, part, BK_PART_TEST, 2, NULL))
+        bk_group_done(&group);
+    free(part);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t *copy = malloc(size ? size : 1);
+    if (!copy)
+        return 0;
+    if (size)
+        memcpy(copy, data, size);
+    seal_pack(copy, size);
+    struct bk_dataset *d;
+    struct bk_error err;
+    if (!bk_dataset_open_bytes(&d, copy, size, &err))
+        use(d);
+    bk_dataset_close(d);
+    free(copy);
+    return 0;
+}
