@@ -30,6 +30,7 @@ static int read_config(struct bk_vectors *v, const struct bk_pack *p, struct bk_
         return rc;
     const char *tokens = bk_read_str(&c);
     uint32_t version = bk_read_u32(&c);
+    bool has_tokens = !c.failed;
     const char *archs = bk_read_str(&c);
     v->dim = bk_read_u32(&c);
     uint32_t split = bk_read_u32(&c), by = bk_read_u32(&c);
@@ -39,7 +40,7 @@ static int read_config(struct bk_vectors *v, const struct bk_pack *p, struct bk_
     v->split.test = bk_read_u32(&c);
     v->split.seed = bk_read_u64(&c);
     v->dataset_hash = bk_read_u64(&c);
-    if (tokens && (rc = bk_tokens_check("word vectors", tokens, version, err)))
+    if (has_tokens && (rc = bk_tokens_check("word vectors", tokens, version, err)))
         return rc;
     if (c.failed || split > 1 || by > BK_SPLIT_PROJECT)
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: cut off or out of range");

@@ -255,6 +255,7 @@ static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_er
         return rc;
     const char *tokens = bk_read_str(&c);
     uint32_t version = bk_read_u32(&c);
+    bool has_tokens = !c.failed;
     const char *kind = bk_read_str(&c), *aff = bk_read_str(&c), *archs = bk_read_str(&c);
     uint32_t *dims[] = {&m->net.d, &m->net.u, &m->net.a, &m->net.r, &m->net.e, &m->net.n, &m->net.max_insns};
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
@@ -264,7 +265,7 @@ static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_er
         m->split_parts[i] = bk_read_u32(&c);
     m->split_seed = bk_read_u64(&c);
     m->dataset_hash = bk_read_u64(&c);
-    if (tokens && (rc = bk_tokens_check("model", tokens, version, err)))
+    if (has_tokens && (rc = bk_tokens_check("model", tokens, version, err)))
         return rc;
     if (c.failed)
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: cut off after %zu bytes", c.size);
@@ -276,7 +277,7 @@ static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_er
     rc = bk_net_config_set_aff(&m->net, aff, err);
     if (!rc)
         rc = bk_net_config_check(&m->net, err);
-    if (rc == BK_EINVAL) { /* the file is at fault, not the caller */
+    if (rc == BK_EINVAL || rc == BK_ELIMIT) { /* the file is at fault, not the caller */
         rc = BK_EFORMAT;
         if (err)
             err->code = rc;

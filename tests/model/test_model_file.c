@@ -273,7 +273,7 @@ static void test_lies_in_entries(void **state)
     struct bk_error err;
     char *path = temp_path(state, "m");
     assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
-    const char *all[] = {"config", "vocabulary", "word_vectors", "provenance", "net.ws1"};
+    const char *all[] = {"config", "vocabulary", "word_vectors", "provenance", "net.attention.ws1"};
     for (size_t i = 0; i < 5; i++) {
         assert_int_equal(open_with(state, path, all[i], NULL, 0, &err), BK_EFORMAT);
         assert_non_null(strstr(err.message, all[i]));
@@ -281,11 +281,11 @@ static void test_lies_in_entries(void **state)
     }
     size_t n = s.m.net.a * s.m.net.u;
     float *w = calloc(N_WORDS, s.m.net.d * sizeof *w);
-    assert_int_equal(open_with(state, path, "net.ws1", w, n * 4, &err), BK_OK);
-    assert_int_equal(open_with(state, path, "net.ws1", w, n * 2, &err), BK_OK);
-    assert_int_equal(open_with(state, path, "net.ws1", w, n * 4 + 4, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4, &err), BK_OK);
+    assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 2, &err), BK_OK);
+    assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4 + 4, &err), BK_EFORMAT);
     w[5] = INFINITY;
-    assert_int_equal(open_with(state, path, "net.ws1", w, n * 4, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4, &err), BK_EFORMAT);
     assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.net.d * 4, &err), BK_EFORMAT);
     w[5] = 1;
     assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.net.d * 4, &err), BK_EFORMAT);

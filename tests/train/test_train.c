@@ -1,0 +1,335 @@
+/* Training: it learns what is planted, threads and interruptions change no byte, and what does not belong together is refused. */
+#include "../base/temp_dir.h"
+#include "learn.h"
+#include "planted.h"
+
+#include <jansson.h>
+#include <math.h>
+
+#define MAX_EPOCHS 16
+
+struct seen {
+    struct bk_train_epoch epoch[MAX_EPOCHS];
+    size_t n, n_progress;
+};
+
+static void on_epoch(void *ctx, const struct bk_train_epoch *e)
+{
+    struct seen *s = ctx;
+    s->epoch[s->n++] = *e;
+}
+
+static void on_progress(void *ctx, const char *what, size_t done, size_t total)
+{
+    struct seen *s = ctx;
+    assert_true(done <= total);
+    assert_non_null(strstr(what, "loss"));
+    s->n_progress++;
+}
+
+/* Word vectors of the whole set at "v". */
+static char *make_vectors(void **state, const struct bk_dataset *d)
+{
+    char *path = temp_path(state, "v");
+    struct bk_error err;
+    struct bk_i2v_options opt = {.dim = 16, .window = 3, .min_count = 1, .epochs = 4, .subsample = -1, .seed = 1};
+    assert_int_equal(bk_i2v_train(NULL, path, d, &opt, &err), BK_OK);
+    return path;
+}
+
+static struct bk_train_options small_options(struct seen *s)
+{
+    return (struct bk_train_options){.kind = "mffa",
+                                     .aff = "q", /* the small branch: these tests are about the loop */
+                                     .epochs = 2,
+                                     .batch = 32,
+                                     .seed = 3,
+                                     .threads = 2,
+                                     .split = {BK_SPLIT_SOURCE, 3, 1, 1, 2},
+                                     .on_epoch = on_epoch,
+                                     .progress = on_progress,
+                                     .ctx = s};
+}
+
+static int train(const struct bk_dataset *d, const char *vectors, const char *out, struct bk_train_options opt,
+                 struct bk_error *err)
+{
+    *err = (struct bk_error){0};
+    return bk_train(out, d, vectors, &opt, err);
+}
+
+/* Of two functions of unseen labels the model tells the kin: in both losses, and with the whole of both networks. */
+static void test_learns(void **state)
+{
+    static const struct {
+        const char *kind, *aff, *loss;
+        double rate;
+    } how[] = {{"mffa", "none", "pairs", 0.001}, {"safe", NULL, "pairs", 0.001}, {"mffa", "q", "contrastive", 0.003}};
+    struct planted *p = planted_new(150, 3, 2, 21);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    for (size_t i = 0; i < 3; i++) {
+        struct seen seen = {0};
+        struct bk_error err;
+        struct bk_model *m;
+        struct bk_train_options opt = small_options(&seen);
+        opt.kind = how[i].kind;
+        opt.aff = how[i].aff;
+        opt.loss = how[i].loss;
+        opt.rate = how[i].rate;
+        opt.epochs = 4;
+        assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+        assert_int_equal(seen.n, 4);
+        double best = 0;
+        for (size_t e = 0; e < 4; e++) {
+            assert_int_equal(seen.epoch[e].epoch, e + 1);
+            assert_true(seen.epoch[e].best == (seen.epoch[e].validation_auc > best));
+            best = fmax(best, seen.epoch[e].validation_auc);
+        }
+        print_message("%s %s: loss %.3f to %.3f, validation AUC %.3f\n", how[i].kind, how[i].loss, seen.epoch[0].loss,
+                      seen.epoch[3].loss, best);
+        assert_true(seen.epoch[3].loss < 0.8 * seen.epoch[0].loss);
+        assert_true(best > 0.95);
+        assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
+        assert_string_equal(m->kind, how[i].kind);
+        assert_int_equal(m->archs, 1u << BK_ARCH_AMD64 | 1u << BK_ARCH_ARM);
+        assert_true(m->dataset_hash == 21 && m->split_by == BK_SPLIT_SOURCE && m->split_parts[0] == 3);
+        json_t *j = json_loads(m->provenance, 0, NULL);
+        assert_true(fabs(json_real_value(json_object_get(j, "validation_auc")) - best) < 1e-6);
+        assert_int_equal(json_integer_value(json_object_get(j, "epochs")), 4);
+        assert_int_equal(json_array_size(json_object_get(j, "history")), 4);
+        assert_string_equal(json_string_value(json_object_get(json_object_get(j, "training"), "loss")), how[i].loss);
+        json_decref(j);
+        bk_model_close(m);
+    }
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
+/* The sharded batch against the same batch as one: its penalty is one norm over all its attention, its loss the mean over its pairs. */
+static void test_first_batch(void **state)
+{
+    struct planted *p = planted_new(60, 4, 1, 22);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    struct seen seen = {0};
+    struct bk_error err;
+    struct bk_train_options opt = small_options(&seen);
+    opt.kind = "safe";
+    opt.aff = NULL;
+    opt.batch = 200; /* 200 functions: four shards */
+    opt.pairs_per_epoch = 200;
+    opt.epochs = 1;
+    opt.rate = 1e-12; /* the weights stay at their start */
+    assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+    assert_int_equal(seen.epoch[0].pairs, 200);
+
+    struct bk_vectors v;
+    struct bk_group g;
+    struct bk_epoch e;
+    struct bk_batch b = {0};
+    struct bk_model *m;
+    uint8_t *part = calloc(p->d.n, 1);
+    uint32_t *map = calloc(bk_strtab_count(p->d.words), sizeof *map), ids[200][PLANTED_LONGEST];
+    struct bk_seq seq[200];
+    assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
+    assert_int_equal(bk_vectors_open(&v, vectors, &err), BK_OK);
+    assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
+    assert_int_equal(bk_group_init(&g, &p->d, part, BK_PART_TRAIN, 0, &err), BK_OK);
+    assert_int_equal(bk_epoch_init(&e, &g, 200, opt.seed, 0, &err), BK_OK);
+    assert_int_equal(bk_batch_draw(&b, &e, 0, 100, &err), BK_OK);
+    assert_int_equal(b.n_funcs, 200);
+    bk_words_map(map, &p->d, v.words);
+    for (size_t i = 0; i < 200; i++) {
+        const struct bk_data_func *f = &p->d.v[g.v[b.func[i]]];
+        for (size_t k = 0; k < f->n_words; k++)
+            ids[i][k] = map[f->words[k]];
+        seq[i] = (struct bk_seq){ids[i], f->n_words};
+    }
+    struct bk_pass *pass;
+    size_t o = bk_net_outputs(&m->net);
+    float *f = calloc(200, o * sizeof *f);
+    double penalty, loss = 0;
+    assert_int_equal(bk_pass_new(&pass, &m->net, &err), BK_OK);
+    assert_int_equal(
+        bk_pass_forward(pass, f, m->params, v.v, bk_strtab_count(v.words), seq, 200, false, &penalty, &err), BK_OK);
+    for (size_t i = 0; i < b.n_pairs; i++) {
+        const float *x = f + b.left[i] * o, *y = f + b.right[i] * o;
+        double xy = 0, xx = 0, yy = 0;
+        for (size_t k = 0; k < o; k++) {
+            xy += (double)x[k] * y[k];
+            xx += (double)x[k] * x[k];
+            yy += (double)y[k] * y[k];
+        }
+        double miss = xy / sqrt(xx * yy) - b.y[i];
+        loss += miss * miss;
+    }
+    assert_true(fabs(seen.epoch[0].penalty - sqrt(penalty)) < 1e-4 * sqrt(penalty));
+    assert_true(fabs(seen.epoch[0].loss - loss / 200) < 1e-5);
+    bk_pass_free(pass);
+    bk_batch_done(&b);
+    bk_epoch_done(&e);
+    bk_group_done(&g);
+    bk_vectors_done(&v);
+    bk_model_close(m);
+    free(f);
+    free(map);
+    free(part);
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    size_t n, m;
+    uint8_t *x = read_file(a, &n), *y = read_file(b, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+}
+
+static void test_threads(void **state)
+{
+    struct planted *p = planted_new(60, 2, 2, 23);
+    char *vectors = make_vectors(state, &p->d), *one = temp_path(state, "one"), *other = temp_path(state, "other");
+    struct bk_error err;
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        struct seen seen = {0};
+        struct bk_train_options opt = small_options(&seen);
+        opt.batch = 160; /* three shards */
+        opt.aff = "none";
+        opt.threads = threads;
+        assert_int_equal(train(&p->d, vectors, threads == 1 ? one : other, opt, &err), BK_OK);
+        if (threads > 1)
+            assert_same_file(one, other);
+    }
+    free(vectors);
+    free(one);
+    free(other);
+    planted_free(p);
+}
+
+static void test_resume(void **state)
+{
+    struct planted *p = planted_new(60, 2, 2, 24);
+    char *vectors = make_vectors(state, &p->d), *straight = temp_path(state, "straight"),
+         *twice = temp_path(state, "twice");
+    char *checkpoint = temp_path(state, "twice.ckpt");
+    struct bk_error err;
+    struct seen seen = {0};
+    struct bk_train_options opt = small_options(&seen);
+    opt.epochs = 4;
+    assert_int_equal(train(&p->d, vectors, straight, opt, &err), BK_OK);
+    opt.epochs = 2;
+    assert_int_equal(train(&p->d, vectors, twice, opt, &err), BK_OK);
+    opt.epochs = 4;
+    opt.threads = 1;
+    opt.resume = true;
+    assert_int_equal(train(&p->d, vectors, twice, opt, &err), BK_OK);
+    assert_int_equal(seen.n, 8);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(seen.epoch[4 + i].epoch, i + 1);
+        assert_true(seen.epoch[4 + i].loss == seen.epoch[i].loss && seen.epoch[4 + i].pairs == seen.epoch[i].pairs);
+        assert_true(seen.epoch[4 + i].validation_auc == seen.epoch[i].validation_auc);
+    }
+    assert_same_file(straight, twice);
+    /* Done already: the model is written again, nothing is trained. */
+    assert_int_equal(train(&p->d, vectors, twice, opt, &err), BK_OK);
+    assert_int_equal(seen.n, 8);
+    assert_same_file(straight, twice);
+    opt.epochs = 3;
+    assert_int_equal(train(&p->d, vectors, twice, opt, &err), BK_EMISMATCH);
+
+    opt.epochs = 5;
+    const struct bk_train_options good = opt;
+    struct bk_train_options bad[6] = {good, good, good, good, good, good};
+    bad[0].seed++;
+    bad[1].batch = 64;
+    bad[2].split.seed++;
+    bad[3].aff = "none";
+    bad[4].loss = "contrastive";
+    bad[5].pairs_per_epoch = 100;
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(train(&p->d, vectors, twice, bad[i], &err), BK_EMISMATCH);
+    p->d.info.hash++;
+    assert_int_equal(train(&p->d, vectors, twice, good, &err), BK_EMISMATCH);
+    p->d.info.hash--;
+    assert_int_equal(seen.n, 8);
+
+    size_t size;
+    uint8_t *bytes = read_file(checkpoint, &size);
+    write_file(checkpoint, bytes, size / 2);
+    assert_int_not_equal(train(&p->d, vectors, twice, good, &err), BK_OK);
+    assert_non_null(strstr(err.file, "twice.ckpt"));
+    remove(checkpoint);
+    assert_int_equal(train(&p->d, vectors, twice, good, &err), BK_EIO);
+    free(bytes);
+    free(vectors);
+    free(straight);
+    free(twice);
+    free(checkpoint);
+    planted_free(p);
+}
+
+static void test_refuses(void **state)
+{
+    struct planted *p = planted_new(20, 2, 2, 25);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m"), *x_only = temp_path(state, "x");
+    struct bk_error err;
+    struct seen seen = {0};
+    const struct bk_train_options good = small_options(&seen);
+    struct bk_train_options bad[7] = {good, good, good, good, good, good, good};
+    bad[0].kind = "gnn";
+    bad[1].aff = "nope";
+    bad[2].kind = "safe"; /* with aff "q" */
+    bad[3].loss = "hinge";
+    bad[4].batch = 31;
+    bad[5].rate = -1;
+    bad[6].temperature = NAN;
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(train(&p->d, vectors, out, bad[i], &err), BK_EINVAL);
+    assert_int_equal(train(&p->d, out, out, good, &err), BK_EIO);
+    /* Vectors of one processor, functions of two. */
+    struct planted *x = planted_new(20, 2, 1, 25);
+    struct bk_i2v_options opt = {.dim = 16, .epochs = 1};
+    assert_int_equal(bk_i2v_train(NULL, x_only, &x->d, &opt, &err), BK_OK);
+    assert_int_equal(train(&p->d, x_only, out, good, &err), BK_EMISMATCH);
+    assert_int_equal(seen.n, 0);
+    assert_null(fopen(out, "rb"));
+    planted_free(x);
+    planted_free(p);
+    free(vectors);
+    free(out);
+    free(x_only);
+}
+
+/* No validation part: the last epoch is the model, and its AUC null. */
+static void test_no_validation(void **state)
+{
+    struct planted *p = planted_new(30, 2, 1, 26);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    struct bk_error err;
+    struct bk_model *m;
+    struct seen seen = {0};
+    struct bk_train_options opt = small_options(&seen);
+    opt.split = (struct bk_split){BK_SPLIT_FUNCTION, 1, 0, 0, 0};
+    assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+    assert_true(seen.n == 2 && seen.epoch[1].best && isnan(seen.epoch[1].validation_auc));
+    assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
+    assert_non_null(strstr(m->provenance, "\"validation_auc\":null"));
+    bk_model_close(m);
+    planted_free(p);
+    free(vectors);
+    free(out);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_learns), TEST(test_first_batch), TEST(test_threads),
+        TEST(test_resume), TEST(test_refuses),     TEST(test_no_validation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
