@@ -74,7 +74,7 @@ static void show_text(const struct matching *x, const struct bk_matches *m)
     printf("%-*s  %4s  %6s  %-*s%s\n", wide_a, "QUERY", "RANK", "SCORE", wide_b, "ANSWER",
            x->opt.truth ? "  BY NAME" : "");
     for (size_t i = 0; i < m->n; i++) {
-        const struct bk_match *v = &m->v[i];
+        const struct bk_match_answer *v = &m->v[i];
         if ((double)v->score < x->threshold)
             continue;
         shown++;
@@ -91,7 +91,7 @@ static void show_text(const struct matching *x, const struct bk_matches *m)
 static void show_json(const struct matching *x, const struct bk_matches *m, int *status)
 {
     for (size_t i = 0; i < m->n; i++) {
-        const struct bk_match *v = &m->v[i];
+        const struct bk_match_answer *v = &m->v[i];
         if ((double)v->score < x->threshold)
             continue;
         json_t *o = cli_json_record();

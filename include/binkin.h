@@ -143,7 +143,7 @@ struct bk_match_options { /* zero-initialised: defaults */
         *only_b; /* NULL: all functions; else these n_only_a of A are asked, these n_only_b of B are candidates */
     size_t n_only_a, n_only_b;
 };
-struct bk_match {
+struct bk_match_answer {
     size_t query, answer; /* functions of A and B */
     float score;
     unsigned rank; /* 1 = best */
@@ -153,7 +153,7 @@ struct bk_match {
  * query is that of the best answer with a name in common. */
 struct bk_matches {
     size_t n;
-    const struct bk_match *v;                    /* grouped by query, in order of rank */
+    const struct bk_match_answer *v;             /* grouped by query, in order of rank */
     size_t n_queries, n_pool;                    /* functions of A that were asked, of B that were candidates */
     size_t n_left_out_a, n_left_out_b;           /* by min_blocks, empty functions */
     double unknown_a, unknown_b;                 /* share of the words that the model's vocabulary lacks */

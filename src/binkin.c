@@ -702,7 +702,7 @@ static int side_read(struct side *s, const struct bk_model *m, const struct bk_b
 
 struct result { /* what a struct bk_matches is the head of */
     struct bk_matches head;
-    struct bk_match v[];
+    struct bk_match_answer v[];
 };
 
 /* Source names that any candidate has. */
@@ -786,7 +786,8 @@ static int rank_sides(struct bk_matches **out, const struct side *a, const struc
     size_t k = smaller(opt->k, b->n), ranks = opt->truth && k < TRUTH_RANKS ? smaller(TRUTH_RANKS, b->n) : k;
     size_t n_hits, n_shown, size;
     if (b->n >= UINT32_MAX || !bk_mul_size(&n_hits, a->n, ranks) || !bk_mul_size(&n_shown, a->n, k) ||
-        !bk_mul_size(&size, n_shown, sizeof(struct bk_match)) || !bk_add_size(&size, size, sizeof(struct result)))
+        !bk_mul_size(&size, n_shown, sizeof(struct bk_match_answer)) ||
+        !bk_add_size(&size, size, sizeof(struct result)))
         return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET, "%zu answers for each of %zu functions are too many", k, a->n);
     struct bk_hit *hits = bk_calloc(n_hits, sizeof *hits);
     struct result *r = calloc(1, size);
@@ -806,8 +807,8 @@ static int rank_sides(struct bk_matches **out, const struct side *a, const struc
         };
         for (size_t i = 0; i < n_shown; i++) {
             const struct bk_hit *h = &hits[i / k * ranks + i % k];
-            r->v[i] = (struct bk_match){a->list[i / k], b->list[h->index], .score = h->score,
-                                        .rank = (unsigned)(i % k + 1), .right = -1};
+            r->v[i] = (struct bk_match_answer){a->list[i / k], b->list[h->index], .score = h->score,
+                                               .rank = (unsigned)(i % k + 1), .right = -1};
         }
         if (opt->truth)
             rc = judge(r, a, b, hits, ranks, k, err);

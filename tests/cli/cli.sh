@@ -1,0 +1,317 @@
+#!/bin/sh
+# The command line over real binaries, made here from the sources of src/base at two levels. Speaks TAP.
+#   cli.sh BINKIN MAKE_MODEL SOURCE_ROOT CC...
+set -u
+export LC_ALL=C NO_COLOR=1
+unset BINKIN_MODEL
+binkin=$(realpath "$1") make_model=$(realpath "$2") source=$3
+shift 3
+cc="$*"
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+n=0
+
+# run ARGS...: binkin with them; $rc, out, err
+run() {
+    "$binkin" "$@" >out 2>err
+    rc=$?
+}
+has() { grep -q -e "$1" out; }
+tells() { grep -q -e "$1" err; }
+quiet() { [ ! -s err ]; }
+# Every line of stderr names the program; hints how to go on may follow.
+lines_clear() { ! grep -v -e '^binkin: ' -e '^Try ' -e '^Usage: ' err >unclear; }
+# out: JSON Lines that all say their schema but the last $1
+json() { python3 -m json.tool --json-lines out >/dev/null 2>>err && [ "$(grep -c '"schema":1' out)" -eq $(($(wc -l <out) - $1)) ]; }
+oracle() { python3 "$source/tests/cli/oracle.py" "$@" >out 2>err; }
+
+# try NAME COMMAND...: one test
+try() {
+    n=$((n + 1)) name=$1
+    shift
+    : >out
+    : >err
+    if "$@"; then
+        echo "ok $n - $name"
+    else
+        echo "not ok $n - $name"
+        head -n 5 out err | cut -c 1-300 | sed 's/^/# /'
+    fi
+}
+
+make_binaries() {
+    for level in O0 O2; do
+        mkdir -p "objects-$level" || return 1
+        for c in "$source"/src/base/*.c; do
+            o=objects-$level/$(basename "$c" .c).o
+            $cc -w -std=c11 -D_GNU_SOURCE -I"$source/src" -I"$source/include" -fPIC -$level -c "$c" -o "$o" 2>err || return 1
+        done
+        ar rcs base-$level.a objects-$level/*.o 2>err || return 1
+        $cc -shared -o base-$level.so objects-$level/*.o 2>err || return 1
+    done
+    cat >one.c <<'END'
+static __attribute__((noinline)) int helper(int x) { return x > 3 ? x * 5 : x - 1; }
+int one(int x) { for (int i = 0; i < x; i++) x += helper(i); return x; }
+END
+    sed 's/one/two/; s/x > 3/x < 9/' one.c >two.c
+    $cc -w -O0 -c one.c 2>err && $cc -w -O0 -c two.c 2>err && ar rcs twice.a one.o two.o 2>err
+    cp "$source/tests/fixtures/cli/kin-armhf.o" arm.o
+}
+
+# ---- help, version, wrong use ------------------------------------------------
+
+commands="info functions embed compare match dataset train_i2v train_model eval"
+words() { echo "$1" | tr _ ' '; }
+
+help_main() { run --help && [ $rc = 0 ] && has '^Example:' && quiet && run help && has '^Usage:' && run -h && has '^Usage:'; }
+help_lists() { run --help && for c in $commands; do has "^  $(words "$c") " || return 1; done; }
+help_of() {
+    # shellcheck disable=SC2046
+    run $(words "$1") --help && [ $rc = 0 ] && quiet && has '^Usage: binkin ' && has '^Options:' && has '^Example:' &&
+        cp out first && run help $(words "$1") && cmp -s out first
+}
+options_in_man() { # of --help in the page, and of the page in --help
+    # shellcheck disable=SC2046
+    run $(words "$1") --help
+    page=$source/man/binkin-$(echo "$1" | sed 's/_.*//').1
+    sed -n '/^Options:/,/^Example:/s/^  \(-.,\|   \) --\([a-z-]*\).*/\2/p' out | sort >in_help
+    case $1 in
+    train_i2v) sed '/^\.Ss Options of train model/,$d' "$page" ;;
+    train_model) sed '1,/^\.Ss Options of train model/d' "$page" ;;
+    *) cat "$page" ;;
+    esac | sed -n 's/^\.It .*Fl Fl \([a-z-]*\).*/\1/p' | sort >in_man
+    [ -s in_help ] && diff in_help in_man >err
+}
+man_lint() { # pages that refer to one another need not be installed yet
+    command -v mandoc >/dev/null || return 0
+    mandoc -Tlint "$source"/man/*.1 | grep -v 'referenced manual not found' >err
+    quiet
+}
+version() { run --version && [ $rc = 0 ] && has '^binkin [0-9]*\.[0-9]*\.[0-9]* (.' && cp out first && run version && cmp -s out first; }
+wrong() { # TEXT ARGS...: exit 2, TEXT on stderr, nothing on stdout
+    text=$1
+    shift
+    run "$@"
+    [ $rc = 2 ] && tells "$text" && [ ! -s out ]
+}
+
+# ---- info, functions -----------------------------------------------------------
+
+info_archive() { run info base-O0.a && [ $rc = 0 ] && quiet && has "archive of $(ar t base-O0.a | wc -l) objects" && has 'amd64 object' && has ' 0 bad$'; }
+info_json() { run info --json base-O0.a base-O0.so && [ $rc = 0 ] && json 0 && [ "$(wc -l <out)" -eq $(($(ar t base-O0.a | wc -l) + 1)) ] && has '"kind":"shared"'; }
+info_model() { run info random.bkm && [ $rc = 0 ] && has 'model mffa' && has 'for amd64' && run info --json random.bkm && json 0; }
+functions_text() { run functions base-O0.so && [ $rc = 0 ] && quiet && has ' symbol  *bk_read_u8$'; }
+functions_stripped() { strip -o stripped.so base-O0.so && run functions stripped.so && [ $rc = 0 ] && has ' eh_frame  *-$'; }
+functions_words() { run functions --words base-O0.so:bk_read_u8 && [ $rc = 0 ] && has '^ *0x[0-9a-f]*  X_push_rbp$' && run functions --words --json base-O0.so:bk_read_u8 && json 0; }
+several_files() { run functions --json base-O0.so base-O2.so && [ $rc = 0 ] && json 0 && has '"file":"base-O0.so"' && has '"file":"base-O2.so"'; }
+
+# ---- FILE:NAME ----------------------------------------------------------------------
+
+address_of() { "$binkin" functions --json "$1" | sed -n 's/.*"addr":"\(0x[0-9a-f]*\)".*/\1/p'; }
+by_name() { run functions base-O0.so:bk_read_u16 && [ $rc = 0 ] && [ "$(wc -l <out)" = 3 ]; }
+by_address() {
+    at=$(address_of base-O0.so:bk_read_u16)
+    run functions base-O0.so:"$at" && has ' bk_read_u16$' && run functions base-O0.so:"$(printf '0x%x' $((at + 1)))" && has ' bk_read_u16$'
+}
+by_member() { run functions twice.a:two.o:helper && [ $rc = 0 ] && [ "$(grep -c helper out)" = 1 ] && has 'two.o: helper'; }
+by_clone() { objcopy --redefine-sym bk_read_u16=bk_read_u16.isra.0 base-O0.so clone.so && run functions clone.so:bk_read_u16 && has 'bk_read_u16.isra.0$'; }
+many_of_a_name() { run functions --json twice.a:helper && [ $rc = 0 ] && json 0 && [ "$(wc -l <out)" = 2 ]; }
+many_said() { run compare twice.a:helper twice.a:helper && [ $rc = 0 ] && tells 'names 2 functions, the first (0x' && has similar; }
+whole_path_wins() { cp base-O0.so base-O0.so:bk_read_u16 && run functions base-O0.so:bk_read_u16 && [ "$(wc -l <out)" -gt 20 ]; rm -f base-O0.so:bk_read_u16; [ "$(wc -l <out)" -gt 20 ]; }
+
+# ---- embed, compare, match -------------------------------------------------------------
+
+embed_text() { run embed base-O0.so:bk_read_u8 && [ $rc = 0 ] && quiet && [ "$(wc -w <out)" = 202 ]; }
+embed_threads() { run embed --json -t 1 base-O0.so && cp out first && run embed --json -t 5 base-O0.so && cmp -s out first; }
+compare_same() { run compare base-O0.so:bk_read_u8 base-O0.a:bk_read_u8 && [ $rc = 0 ] && quiet && has '  similar (threshold 0.5)'; }
+compare_below() { run compare --threshold 1.5 base-O0.so:bk_read_u8 base-O0.so:bk_read_u16; [ $rc = 1 ] && quiet && has 'not similar (threshold 1.5)'; }
+compare_json() { run compare --json base-O0.so:bk_read_u8 base-O2.so:bk_read_u8; [ $rc -lt 2 ] && json 0 && has '"similar":'; }
+match_self() { # the answer is the function itself, or one of the same words
+    run match --truth --min-blocks 1 base-O0.so base-O0.so && [ $rc = 0 ] && quiet || return 1
+    grep 'wrong$' out >odd
+    while read -r addr name _ score _; do
+        [ "$score" = 1.0000 ] || { echo "$addr $name $score" >>err; return 1; }
+    done <odd
+    has 'right$' && [ "$(wc -l <odd)" -le 6 ]
+}
+match_answers() { run match -k 3 --json base-O0.so:bk_read_u8 base-O2.so && [ $rc = 0 ] && json 0 && [ "$(wc -l <out)" = 3 ] && has '"rank":3'; }
+match_threshold() { run match --threshold 1.5 base-O0.so base-O2.so && [ $rc = 0 ] && has 'answers below 1.5 not shown'; }
+match_truth_json() { run match --truth --json base-O0.so base-O2.so && [ $rc = 0 ] && json 1 && tail -n 1 out | grep -q '"min_blocks":5}$'; }
+match_plain() { run match --json base-O0.so base-O2.so && [ $rc = 0 ] && json 0 && ! has right; }
+match_names_unseen() { # other names, same answers
+    objcopy --prefix-symbols=zz_ base-O2.a renamed.a
+    for b in base-O2.a renamed.a; do
+        run match -k 2 --json base-O0.a $b && [ $rc = 0 ] || return 1
+        sed 's/"file":"[^"]*",//g; s/"names":\[[^]]*\]//g' out >"answers-$b"
+    done
+    cmp answers-base-O2.a answers-renamed.a >err
+}
+match_empty() { run match --min-blocks 1000000 base-O0.so base-O2.so; [ $rc = 2 ] && tells 'no function to match; --min-blocks'; }
+environment_missing() { BINKIN_MODEL=/nonexistent "$binkin" embed base-O0.so >out 2>err; [ $? = 2 ] && tells '^binkin: /nonexistent: '; }
+
+# ---- bad input ------------------------------------------------------------------------------
+
+one_trouble() { [ $rc = 2 ] && [ "$(wc -l <err)" = 1 ] && lines_clear; }
+missing_among_many() { run functions base-O0.so missing.so base-O2.so; one_trouble && tells '^binkin: missing.so: ' && has '^base-O0.so' && has '^base-O2.so'; }
+truncated() { head -c 5000 base-O0.so >cut.so && run info cut.so base-O0.so; [ $rc = 2 ] && lines_clear && tells '^binkin: cut.so: .*at offset 0x' && has '^base-O0.so'; }
+not_elf() { echo 'int main;' >text.c && run embed text.c base-O0.so:bk_read_u8; one_trouble && tells '^binkin: text.c: ' && has bk_read_u8; }
+empty_file() { : >empty && run info empty; one_trouble && tells '^binkin: empty: '; }
+directory() { run info .; one_trouble && tells '^binkin: \.: '; }
+strange_name() { run functions "$(printf 'no\033[31m\nsuch')"; one_trouble; }
+foreign_model() { head -c 4000 base-O0.so >foreign.bkm && run match -m foreign.bkm base-O0.so base-O2.so; one_trouble && tells '^binkin: foreign.bkm: '; }
+corrupt_model() { # one byte of its middle
+    cp random.bkm corrupt.bkm && printf '\377\376' | dd of=corrupt.bkm bs=1 seek=100000 conv=notrunc 2>/dev/null
+    run embed -m corrupt.bkm base-O0.so
+    one_trouble && tells '^binkin: corrupt.bkm: '
+}
+cut_model() { head -c 100000 random.bkm >cut.bkm && run embed -m cut.bkm base-O0.so; one_trouble && tells '^binkin: cut.bkm: '; }
+untrained_arch() { run embed arm.o base-O0.so:bk_read_u8; one_trouble && tells '^binkin: arm.o: .*armhf.*amd64' && has bk_read_u8; }
+untrained_match() { run match arm.o base-O0.so; one_trouble && tells '^binkin: arm.o: .*armhf.*amd64'; }
+untrained_functions() { run functions --json arm.o && [ $rc = 0 ] && json 0 && has '"arch":"armhf"' && has '"find"'; }
+no_function() { run functions base-O0.so:nothing_of_the_name; one_trouble && tells 'no function nothing_of_the_name'; }
+no_address() { run functions base-O0.so:0xffffffffffffff; one_trouble && tells 'no function at 0xffffffffffffff'; }
+full_disk() { [ -c /dev/full ] || return 0; "$binkin" functions base-O0.so >/dev/full 2>err; [ $? = 2 ] && tells 'standard output'; }
+
+# ---- dataset, train, eval ---------------------------------------------------------------------
+
+layout() {
+    for level in O0 O2; do
+        mkdir -p "data/binkin-0.1/amd64-gcc-12-$level" && cp base-$level.a "data/binkin-0.1/amd64-gcc-12-$level/libbase.a"
+        printf 'data/binkin-0.1/amd64-gcc-12-%s/libbase.a\tbinkin\t0.1\tgcc-12\t%s\n' $level $level
+    done >table.tsv
+    echo hello >data/README
+}
+dataset_layout() { layout && run dataset -o layout.data data && [ $rc = 0 ] && has '  files  *2$' && [ "$(cat err)" = "1 files outside PROJECT-VERSION/ARCH-COMPILER-VERSION-LEVEL/ were left out" ]; }
+dataset_manifest() { run dataset --json -o table.data --manifest table.tsv && [ $rc = 0 ] && quiet && json 0 && cmp layout.data table.data >err; }
+dataset_labels_count() { sed 's/gcc-12/gcc-13/2' table.tsv >other.tsv && run dataset -o other.data --manifest other.tsv && [ $rc = 0 ] && ! cmp -s layout.data other.data; }
+dataset_options() { run dataset -o o.data --project binkin base-O0.a && [ $rc = 0 ] && has '  files  *1$'; }
+dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data amd64-gcc-12-O0 amd64-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
+dataset_unlabelled() { run dataset -o no.data base-O0.a; [ $rc = 2 ] && tells '^binkin: base-O0.a: .*--project' && [ ! -e no.data ]; }
+dataset_bad_file() { cp text.c data/binkin-0.1/amd64-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/amd64-gcc-12-O0/text.c; [ $rc = 2 ] && tells '^binkin: .*/text.c: ' && has 'could not be used  *1$'; }
+dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ $rc = 2 ] && tells '^binkin: bad.tsv: line 1: '; }
+train_words() { run train i2v -o t.words --min-count 1 --epochs 1 layout.data && [ $rc = 0 ] && quiet && has 'word vectors'; }
+train_words_json() { run train i2v --json -o t2.words --min-count 1 --epochs 1 -t 3 layout.data && json 0 && cmp t.words t2.words >err; }
+model_args="--words t.words --epochs 4 --batch 50 --max-insns 40 --pairs 100 layout.data"
+# shellcheck disable=SC2086
+train_model() { run train model -o whole.bkm $model_args && [ $rc = 0 ] && [ "$(grep -c '^epoch ' err)" = 4 ] && has 'validation AUC' && [ -e whole.bkm ]; }
+# shellcheck disable=SC2086
+train_json() { run train model --json -o j.bkm -t 3 $model_args && json 0 && [ "$(wc -l <out)" = 4 ] && cmp whole.bkm j.bkm >>err; }
+# shellcheck disable=SC2086
+train_interrupted() { oracle interrupt stopped.bkm stopped.bkm.ckpt "$binkin" train model -o stopped.bkm ${model_args#--words t.words --epochs 4} --words t.words --epochs 4; }
+# shellcheck disable=SC2086
+train_resumed() { run train model --resume -o stopped.bkm $model_args && [ $rc = 0 ] && cmp whole.bkm stopped.bkm >err; }
+train_foreign() { run train model -o f.bkm --words base-O0.so layout.data; one_trouble && tells '^binkin: base-O0.so: ' && [ ! -e f.bkm ]; }
+train_half() { # shellcheck disable=SC2086
+    run train model --half -o half.bkm $model_args && [ $rc = 0 ] && [ "$(wc -c <half.bkm)" -lt $(($(wc -c <whole.bkm) * 6 / 10)) ]; }
+eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ $rc = 0 ] && has 'AUC 0\.[0-9]*, AP' && has 'pool 5, '; }
+eval_json() { run eval --json -m whole.bkm --pool 5 --pool 10 layout.data && json 0 && has '"pool":10'; }
+eval_baseline() { run eval --baseline --pool 5 layout.data && [ $rc = 0 ] && has 'baseline'; }
+eval_foreign() { run eval -m whole.bkm base-O0.so; one_trouble && tells '^binkin: base-O0.so: '; }
+trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ $rc = 0 ] && has 'right at rank 1'; }
+
+# ---- the tests, in order --------------------------------------------------------------------------
+
+try "binaries are made" make_binaries
+try "a random model is made of their words" "$make_model" random.bkm base-O0.so base-O2.so twice.a
+export BINKIN_MODEL="$work/random.bkm"
+
+try "--help of the program" help_main
+try "--help lists every command" help_lists
+for c in $commands; do
+    try "$(words "$c"): --help has usage, options and an example; help says the same" help_of "$c"
+    try "$(words "$c"): options of --help are those of the man page" options_in_man "$c"
+    # shellcheck disable=SC2046
+    try "$(words "$c"): an unknown option is refused with a hint" wrong "^Try 'binkin $(words "$c") --help'" $(words "$c") --no-such-thing
+done
+try "man pages are clean" man_lint
+try "version" version
+try "no command" wrong 'no command'
+try "unknown command" wrong "unknown command 'mtach'" mtach
+try "train alone lists its commands" wrong 'train model' train
+try "a mistyped option is guessed" wrong 'did you mean --min-blocks' match --min-bloks 3 a b
+try "a value that is no number" wrong 'expected a whole number' match -k x a b
+try "a negative number" wrong 'expected a whole number' match -k -3 a b
+try "a number too large" wrong 'expected a whole number' match --threads 99999999999 a b
+try "a value where none belongs" wrong 'takes no value' match --truth=1 a b
+try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
+try "too few operands" wrong 'an operand is missing' match base-O0.so
+try "too many operands" wrong '3 operands are too many' match a b c
+try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
+try "bad split" wrong 'function, source or project' eval --split file x
+try "no output named" wrong 'dataset: -o FILE' dataset base-O0.a
+
+try "info: an archive" info_archive
+try "info: JSON" info_json
+try "info: a model" info_model
+try "functions: text" functions_text
+try "functions: addresses, sizes and names are those of nm" oracle nm "$binkin" base-O2.so
+try "functions: instructions are those of objdump" oracle insns "$binkin" base-O2.so bk_pack_commit
+try "functions: a stripped file" functions_stripped
+try "functions: --words" functions_words
+try "functions: several files, JSON" several_files
+try "FILE:NAME" by_name
+try "FILE:0xADDRESS, also inside a function" by_address
+try "FILE:MEMBER:NAME" by_member
+try "FILE:NAME finds a compiler's clone" by_clone
+try "several functions of a name are all listed" many_of_a_name
+try "several functions of a name: compare says which it takes" many_said
+try "a path that exists as a whole wins" whole_path_wins
+
+try "embed: text" embed_text
+try "embed: the number of threads changes nothing" embed_threads
+try "embed: a NumPy file" oracle npy "$binkin" base-O0.so
+try "compare: the same function" compare_same
+try "compare: below the threshold exits 1" compare_below
+try "compare: JSON" compare_json
+try "compare: the score is the inner product of the vectors" oracle compare "$binkin" base-O0.so bk_read_u8 bk_pack_open
+try "compare: whole files are sent to match" wrong 'binkin match' compare base-O0.so base-O2.so
+try "match: a file against itself" match_self
+try "match: -k" match_answers
+try "match: --threshold" match_threshold
+try "match: --truth --json closes with its object" match_truth_json
+try "match: figures of --truth worked out from the vectors" oracle truth "$binkin" base-O0.so base-O2.so 5
+try "match: the same with every function" oracle truth "$binkin" base-O0.a base-O2.so 1
+try "match: without --truth no verdict" match_plain
+try "match: names are not looked at" match_names_unseen
+try "match: nothing left to match" match_empty
+try "\$BINKIN_MODEL is used, and missed" environment_missing
+
+try "a missing file among many" missing_among_many
+try "a truncated ELF" truncated
+try "not an ELF" not_elf
+try "an empty file" empty_file
+try "a directory" directory
+try "control characters of a name stay off the terminal" strange_name
+try "a foreign model" foreign_model
+try "a corrupted model" corrupt_model
+try "a cut model" cut_model
+try "embed: an architecture the model was not trained for" untrained_arch
+try "match: an architecture the model was not trained for" untrained_match
+try "functions: needs no model for any architecture" untrained_functions
+try "no function of the name" no_function
+try "no function at the address" no_address
+try "a full disk is told" full_disk
+
+try "dataset: labels from the layout" dataset_layout
+try "dataset: a table says the same" dataset_manifest
+try "dataset: labels are part of the file" dataset_labels_count
+try "dataset: labels from options" dataset_options
+try "dataset: labels from where the directory really is" dataset_inside
+try "dataset: a file without labels" dataset_unlabelled
+try "dataset: a bad file among good ones" dataset_bad_file
+try "dataset: a bad table" dataset_bad_table
+try "train i2v" train_words
+try "train i2v: the number of threads changes nothing; JSON" train_words_json
+try "train model: a line an epoch" train_model
+try "train model: the number of threads changes nothing; JSON" train_json
+try "train model: SIGINT leaves the checkpoint" train_interrupted
+try "train model: --resume ends at the same bytes" train_resumed
+try "train model: foreign word vectors" train_foreign
+try "train model: --half" train_half
+try "eval" eval_model
+try "eval: JSON" eval_json
+try "eval: baseline" eval_baseline
+try "eval: not a data set" eval_foreign
+try "match with the trained model" trained_matches
+echo "1..$n"
