@@ -289,7 +289,8 @@ int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct
         return bk_fail_nomem(err, sizeof *d);
     d->functions = f;
     d->isa = &isas[img->arch];
-    d->mode = d->isa->mode | (img->code_big_endian ? CS_MODE_BIG_ENDIAN : 0);
+    bool swapped = img->code_big_endian && d->isa->arch != CS_ARCH_X86; /* x86 has one order, whatever a file says */
+    d->mode = d->isa->mode | (swapped ? CS_MODE_BIG_ENDIAN : 0);
     d->mnemonics = bk_strtab_new();
     cs_err e = cs_open(d->isa->arch, d->mode, &d->cs);
     if (e != CS_ERR_OK) {
