@@ -297,12 +297,14 @@ static int read_segments(struct elf *e, const struct header *h, struct bk_error 
         p->memsz = elf_word(e, &c);
         if (!e->is64)
             p->flags = bk_read_u32(&c);
+        if (p->filesz == 0)
+            p->offset = 0; /* of nothing, so it may have been anything */
         if (p->type != PT_LOAD || bk_range_inside(p->offset, p->filesz, e->src->size))
             continue;
         image_trouble(e->rd, e->src, BK_ETRUNCATED, h->phoff + i * entsize,
                       "segment %zu: 0x%llx bytes at 0x%llx lie outside the file", i, (unsigned long long)p->filesz,
                       (unsigned long long)p->offset);
-        p->filesz = p->memsz = 0;
+        p->offset = p->filesz = p->memsz = 0;
     }
     return BK_OK;
 }

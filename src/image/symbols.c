@@ -83,7 +83,8 @@ static int table_of_section(struct table *t, struct elf *e, size_t i, struct bk_
     }
     t->n = (size_t)(s->size / s->entsize);
     const struct elf_section *names = &e->sh[s->link];
-    t->names = elf_strings_of(e->src->data + names->offset, (size_t)names->size);
+    if (names->size > 0) /* the offset of one outside the file is not to be followed */
+        t->names = elf_strings_of(e->src->data + names->offset, (size_t)names->size);
     for (size_t k = 1; k < e->n_sh; k++) {
         if (e->sh[k].type != SHT_SYMTAB_SHNDX || e->sh[k].link != i)
             continue;
