@@ -651,13 +651,13 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const bk_real *params, const 
         return rc;
     if (penalty)
         *penalty = 0;
+    if (b == 0)
+        return BK_OK;
     memset(f, 0, b * o * sizeof *f);
-    p->pk = (struct bk_packing){0};
-    if (b > 0)
-        pack(p, seqs, b);
-    p->kept = keep;
+    pack(p, seqs, b);
     if (p->pk.b == 0)
         return BK_OK;
+    p->kept = keep;
 
     words_forward(p, params, words);
     gru_forward(p, params);
@@ -684,7 +684,7 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const bk_real *params, 
 {
     const struct bk_net_config *c = &p->cfg;
     size_t o = bk_net_outputs(c), b = p->pk.b;
-    if (!p->kept || b == 0)
+    if (!p->kept)
         return;
     p->kept = false; /* the activations become gradients in place */
     for (size_t i = 0; i < b; i++)

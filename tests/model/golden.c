@@ -65,10 +65,21 @@ static uint32_t *find_u32(const struct golden *g, size_t *count, const char *nam
     return out;
 }
 
+static void set_aff(struct net_case *c, const char *aff)
+{
+    struct bk_error err;
+    assert_int_equal(bk_net_config_set_aff(&c->cfg, aff, &err), BK_OK);
+    c->n_params = bk_net_n_params(&c->cfg);
+    c->o = bk_net_outputs(&c->cfg);
+    c->n_tensors = bk_net_tensors(c->tensors, &c->cfg);
+    c->params = bk_calloc(c->n_params, sizeof *c->params);
+    assert_non_null(c->params);
+    assert_int_equal(bk_pass_new(&c->pass, &c->cfg, &err), BK_OK);
+}
+
 void net_case_load(struct net_case *c, const struct golden *g, const char *name)
 {
     size_t n;
-    struct bk_error err;
     memset(c, 0, sizeof *c);
     double *dims = golden_find(g, &n, "%s/dims", name);
     assert_non_null(dims);
@@ -80,10 +91,7 @@ void net_case_load(struct net_case *c, const struct golden *g, const char *name)
                                     .n = (uint32_t)dims[5],
                                     .max_insns = (uint32_t)dims[6]};
     free(dims);
-    assert_int_equal(bk_net_config_set_aff(&c->cfg, name, &err), BK_OK);
-    c->n_params = bk_net_n_params(&c->cfg);
-    c->o = bk_net_outputs(&c->cfg);
-    c->n_tensors = bk_net_tensors(c->tensors, &c->cfg);
+    set_aff(c, name);
     double *words = golden_find(g, &n, "%s/words", name);
     c->words = bk_calloc(n, sizeof *c->words);
     assert_true(words && c->words);
@@ -106,8 +114,6 @@ void net_case_load(struct net_case *c, const struct golden *g, const char *name)
     for (size_t i = 0; i < n; i++)
         c->y[i] = (int8_t)y[i];
     free(y);
-    c->params = bk_calloc(c->n_params, sizeof *c->params);
-    assert_non_null(c->params);
     for (size_t k = 0; k < c->n_tensors; k++) {
         const struct bk_tensor *t = &c->tensors[k];
         double *w = golden_find(g, &n, "%s/param/%s", name, t->name);
@@ -119,8 +125,20 @@ void net_case_load(struct net_case *c, const struct golden *g, const char *name)
     }
 }
 
+void net_case_change(struct net_case *c, const char *aff)
+{
+    struct bk_rng rng;
+    free(c->params);
+    bk_pass_free(c->pass);
+    set_aff(c, aff);
+    bk_rng_seed(&rng, 4, 0);
+    for (size_t i = 0; i < c->n_params; i++)
+        c->params[i] = (bk_real)(2 * bk_rng_unit(&rng) - 1);
+}
+
 void net_case_free(struct net_case *c)
 {
+    bk_pass_free(c->pass);
     for (size_t i = 0; i < c->b; i++)
         free((void *)(uintptr_t)c->seqs[i].ids);
     free(c->left);
@@ -132,23 +150,21 @@ void net_case_free(struct net_case *c)
 
 double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads)
 {
-    struct bk_pass *pass;
     struct bk_error err;
     double sum = 0;
     bk_real *out = bk_calloc(c->b * c->o, sizeof *out), *df = bk_calloc(c->b * c->o, sizeof *df);
     assert_non_null(out);
     assert_non_null(df);
-    assert_int_equal(bk_pass_new(&pass, &c->cfg, &err), BK_OK);
     assert_int_equal(
-        bk_pass_forward(pass, out, c->params, c->words, c->n_words, c->seqs, c->b, grads != NULL, &sum, &err), BK_OK);
+        bk_pass_forward(c->pass, out, c->params, c->words, c->n_words, c->seqs, c->b, grads != NULL, &sum, &err),
+        BK_OK);
     double loss = bk_cosine_loss(df, NULL, out, c->o, c->left, c->right, c->y, c->n_pairs) + sqrt(sum);
     if (grads)
-        bk_pass_backward(pass, grads, c->params, df, sum > 0 ? 0.5 / sqrt(sum) : 0);
+        bk_pass_backward(c->pass, grads, c->params, df, sum > 0 ? 0.5 / sqrt(sum) : 0);
     if (f)
         memcpy(f, out, c->b * c->o * sizeof *f);
     if (penalty)
         *penalty = sum;
-    bk_pass_free(pass);
     free(out);
     free(df);
     return loss;

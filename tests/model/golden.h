@@ -23,9 +23,12 @@ struct net_case {
     int8_t *y;
     struct bk_tensor tensors[BK_NET_MAX_TENSORS];
     size_t n_tensors;
+    struct bk_pass *pass;
 };
 /* A small case of the file; `name` is the aff text too. */
 void net_case_load(struct net_case *c, const struct golden *g, const char *name);
+/* The same batch under another aff, with weights drawn from (-1, 1). */
+void net_case_change(struct net_case *c, const char *aff);
 void net_case_free(struct net_case *c);
 /* sum (cos - y)^2 + sqrt(penalty). f (b x o), penalty and grads (n_params, added to) may be NULL. */
 double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads);

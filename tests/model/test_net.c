@@ -103,6 +103,27 @@ static void test_alone_as_in_batch(void **state)
     }
 }
 
+/* Scores far apart make each row of A one position, so that A A^T holds zeros and ones: the softmax neither overflows
+ * nor fades. */
+static void test_sharp_attention(void **state)
+{
+    struct world w;
+    struct bk_pass *p;
+    struct bk_error err;
+    struct bk_tensor t[BK_NET_MAX_TENSORS];
+    double penalty;
+    (void)state;
+    world_init(&w, "p");
+    for (size_t k = 0, n = bk_net_tensors(t, &w.cfg); k < n; k++)
+        for (size_t i = 0; strcmp(t[k].name, "attention.ws2") == 0 && i < t[k].rows * t[k].cols; i++)
+            w.params[t[k].offset + i] *= (bk_real)1e6;
+    assert_int_equal(bk_pass_new(&p, &w.cfg, &err), BK_OK);
+    assert_int_equal(bk_pass_forward(p, w.f, w.params, w.words, N_WORDS, w.seqs, B, false, &penalty, &err), BK_OK);
+    assert_true(fabs(penalty - round(penalty)) < 1e-3);
+    bk_pass_free(p);
+    world_done(&w);
+}
+
 static void test_order(void **state)
 {
     struct world w;
@@ -160,7 +181,7 @@ static void test_empty(void **state)
             assert_true(w.f[i] == 0);
         for (size_t i = 0; i < w.n_params; i++)
             assert_true(grads[i] == 0);
-        pass_once(&w, w.f, grads, w.df, none, 0);
+        pass_once(&w, NULL, grads, NULL, NULL, 0);
         pass_once(&w, w.f, NULL, NULL, w.seqs, B); /* function 2 has no words */
         for (size_t i = 0; i < w.o; i++)
             assert_true(w.f[2 * w.o + i] == 0);
@@ -333,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alone_as_in_batch),
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_sharp_attention),
         cmocka_unit_test(test_long_is_cut),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_deterministic),
