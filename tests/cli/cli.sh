@@ -64,11 +64,11 @@ END
 commands="info functions embed compare match dataset train_i2v train_model eval"
 words() { echo "$1" | tr _ ' '; }
 
-help_main() { run --help && [ $rc = 0 ] && has '^Example:' && quiet && run help && has '^Usage:' && run -h && has '^Usage:'; }
+help_main() { run --help && [ "$rc" = 0 ] && has '^Example:' && quiet && run help && has '^Usage:' && run -h && has '^Usage:'; }
 help_lists() { run --help && for c in $commands; do has "^  $(words "$c") " || return 1; done; }
 help_of() {
     # shellcheck disable=SC2046
-    run $(words "$1") --help && [ $rc = 0 ] && quiet && has '^Usage: binkin ' && has '^Options:' && has '^Example:' &&
+    run $(words "$1") --help && [ "$rc" = 0 ] && quiet && has '^Usage: binkin ' && has '^Options:' && has '^Example:' &&
         cp out first && run help $(words "$1") && cmp -s out first
 }
 options_in_man() { # of --help in the page, and of the page in --help
@@ -88,73 +88,73 @@ man_lint() { # pages that refer to one another need not be installed yet
     mandoc -Tlint "$source"/man/*.1 | grep -v 'referenced manual not found' >err
     quiet
 }
-version() { run --version && [ $rc = 0 ] && has '^binkin [0-9]*\.[0-9]*\.[0-9]* (.' && cp out first && run version && cmp -s out first; }
+version() { run --version && [ "$rc" = 0 ] && has '^binkin [0-9]*\.[0-9]*\.[0-9]* (.' && cp out first && run version && cmp -s out first; }
 wrong() { # TEXT ARGS...: exit 2, TEXT on stderr, nothing on stdout
     text=$1
     shift
     run "$@"
-    [ $rc = 2 ] && tells "$text" && [ ! -s out ]
+    [ "$rc" = 2 ] && tells "$text" && [ ! -s out ]
 }
 
 # ---- info, functions -----------------------------------------------------------
 
-info_archive() { run info base-O0.a && [ $rc = 0 ] && quiet && has "archive of $(ar t base-O0.a | wc -l) objects" && has 'amd64 object' && has ' 0 bad$'; }
-info_json() { run info --json base-O0.a base-O0.so && [ $rc = 0 ] && json 0 && [ "$(wc -l <out)" -eq $(($(ar t base-O0.a | wc -l) + 1)) ] && has '"kind":"shared"'; }
-info_model() { run info random.bkm && [ $rc = 0 ] && has 'model mffa' && has 'for amd64' && run info --json random.bkm && json 0; }
-functions_text() { run functions base-O0.so && [ $rc = 0 ] && quiet && has ' symbol  *bk_read_u8$'; }
-functions_stripped() { strip -o stripped.so base-O0.so && run functions stripped.so && [ $rc = 0 ] && has ' eh_frame  *-$'; }
-functions_words() { run functions --words base-O0.so:bk_read_u8 && [ $rc = 0 ] && has '^ *0x[0-9a-f]*  X_push_rbp$' && run functions --words --json base-O0.so:bk_read_u8 && json 0; }
-several_files() { run functions --json base-O0.so base-O2.so && [ $rc = 0 ] && json 0 && has '"file":"base-O0.so"' && has '"file":"base-O2.so"'; }
+info_archive() { run info base-O0.a && [ "$rc" = 0 ] && quiet && has "archive of $(ar t base-O0.a | wc -l) objects" && has 'amd64 object' && has ' 0 bad$'; }
+info_json() { run info --json base-O0.a base-O0.so && [ "$rc" = 0 ] && json 0 && [ "$(wc -l <out)" -eq $(($(ar t base-O0.a | wc -l) + 1)) ] && has '"kind":"shared"'; }
+info_model() { run info random.bkm && [ "$rc" = 0 ] && has 'model mffa' && has 'for amd64' && run info --json random.bkm && json 0; }
+functions_text() { run functions base-O0.so && [ "$rc" = 0 ] && quiet && has ' symbol  *bk_read_u8$'; }
+functions_stripped() { strip -o stripped.so base-O0.so && run functions stripped.so && [ "$rc" = 0 ] && has ' eh_frame  *-$'; }
+functions_words() { run functions --words base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && has '^ *0x[0-9a-f]*  X_push_rbp$' && run functions --words --json base-O0.so:bk_read_u8 && json 0; }
+several_files() { run functions --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && has '"file":"base-O0.so"' && has '"file":"base-O2.so"'; }
 
 # ---- FILE:NAME ----------------------------------------------------------------------
 
 address_of() { "$binkin" functions --json "$1" | sed -n 's/.*"addr":"\(0x[0-9a-f]*\)".*/\1/p'; }
-by_name() { run functions base-O0.so:bk_read_u16 && [ $rc = 0 ] && [ "$(wc -l <out)" = 3 ]; }
+by_name() { run functions base-O0.so:bk_read_u16 && [ "$rc" = 0 ] && [ "$(wc -l <out)" = 3 ]; }
 by_address() {
     at=$(address_of base-O0.so:bk_read_u16)
     run functions base-O0.so:"$at" && has ' bk_read_u16$' && run functions base-O0.so:"$(printf '0x%x' $((at + 1)))" && has ' bk_read_u16$'
 }
-by_member() { run functions twice.a:two.o:helper && [ $rc = 0 ] && [ "$(grep -c helper out)" = 1 ] && has 'two.o: helper'; }
+by_member() { run functions twice.a:two.o:helper && [ "$rc" = 0 ] && [ "$(grep -c helper out)" = 1 ] && has 'two.o: helper'; }
 by_clone() { objcopy --redefine-sym bk_read_u16=bk_read_u16.isra.0 base-O0.so clone.so && run functions clone.so:bk_read_u16 && has 'bk_read_u16.isra.0$'; }
-many_of_a_name() { run functions --json twice.a:helper && [ $rc = 0 ] && json 0 && [ "$(wc -l <out)" = 2 ]; }
-many_said() { run compare twice.a:helper twice.a:helper && [ $rc = 0 ] && tells 'names 2 functions, the first (0x' && has similar; }
+many_of_a_name() { run functions --json twice.a:helper && [ "$rc" = 0 ] && json 0 && [ "$(wc -l <out)" = 2 ]; }
+many_said() { run compare twice.a:helper twice.a:helper && [ "$rc" = 0 ] && tells 'names 2 functions, the first (0x' && has similar; }
 whole_path_wins() { cp base-O0.so base-O0.so:bk_read_u16 && run functions base-O0.so:bk_read_u16 && [ "$(wc -l <out)" -gt 20 ]; rm -f base-O0.so:bk_read_u16; [ "$(wc -l <out)" -gt 20 ]; }
 
 # ---- embed, compare, match -------------------------------------------------------------
 
-embed_text() { run embed base-O0.so:bk_read_u8 && [ $rc = 0 ] && quiet && [ "$(wc -w <out)" = 202 ]; }
+embed_text() { run embed base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && quiet && [ "$(wc -w <out)" = 202 ]; }
 embed_threads() { run embed --json -t 1 base-O0.so && cp out first && run embed --json -t 5 base-O0.so && cmp -s out first; }
-compare_same() { run compare base-O0.so:bk_read_u8 base-O0.a:bk_read_u8 && [ $rc = 0 ] && quiet && has '  similar (threshold 0.5)'; }
-compare_below() { run compare --threshold 1.5 base-O0.so:bk_read_u8 base-O0.so:bk_read_u16; [ $rc = 1 ] && quiet && has 'not similar (threshold 1.5)'; }
-compare_json() { run compare --json base-O0.so:bk_read_u8 base-O2.so:bk_read_u8; [ $rc -lt 2 ] && json 0 && has '"similar":'; }
+compare_same() { run compare base-O0.so:bk_read_u8 base-O0.a:bk_read_u8 && [ "$rc" = 0 ] && quiet && has '  similar (threshold 0.5)'; }
+compare_below() { run compare --threshold 1.5 base-O0.so:bk_read_u8 base-O0.so:bk_read_u16; [ "$rc" = 1 ] && quiet && has 'not similar (threshold 1.5)'; }
+compare_json() { run compare --json base-O0.so:bk_read_u8 base-O2.so:bk_read_u8; [ "$rc" -lt 2 ] && json 0 && has '"similar":'; }
 match_self() { # the answer is the function itself, or one of the same words
-    run match --truth --min-blocks 1 base-O0.so base-O0.so && [ $rc = 0 ] && quiet || return 1
+    run match --truth --min-blocks 1 base-O0.so base-O0.so && [ "$rc" = 0 ] && quiet || return 1
     grep 'wrong$' out >odd
     while read -r addr name _ score _; do
         [ "$score" = 1.0000 ] || { echo "$addr $name $score" >>err; return 1; }
     done <odd
     has 'right$' && [ "$(wc -l <odd)" -le 6 ]
 }
-match_answers() { run match -k 3 --json base-O0.so:bk_read_u8 base-O2.so && [ $rc = 0 ] && json 0 && [ "$(wc -l <out)" = 3 ] && has '"rank":3'; }
-match_threshold() { run match --threshold 1.5 base-O0.so base-O2.so && [ $rc = 0 ] && has 'answers below 1.5 not shown'; }
-match_truth_json() { run match --truth --json base-O0.so base-O2.so && [ $rc = 0 ] && json 1 && tail -n 1 out | grep -q '"min_blocks":5}$'; }
-match_plain() { run match --json base-O0.so base-O2.so && [ $rc = 0 ] && json 0 && ! has right; }
+match_answers() { run match -k 3 --json base-O0.so:bk_read_u8 base-O2.so && [ "$rc" = 0 ] && json 0 && [ "$(wc -l <out)" = 3 ] && has '"rank":3'; }
+match_threshold() { run match --threshold 1.5 base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'answers below 1.5 not shown'; }
+match_truth_json() { run match --truth --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 1 && tail -n 1 out | grep -q '"min_blocks":5}$'; }
+match_plain() { run match --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && ! has right; }
 match_names_unseen() { # other names, same answers
     objcopy --prefix-symbols=zz_ base-O2.a renamed.a
     for b in base-O2.a renamed.a; do
-        run match -k 2 --json base-O0.a $b && [ $rc = 0 ] || return 1
+        run match -k 2 --json base-O0.a $b && [ "$rc" = 0 ] || return 1
         sed 's/"file":"[^"]*",//g; s/"names":\[[^]]*\]//g' out >"answers-$b"
     done
     cmp answers-base-O2.a answers-renamed.a >err
 }
-match_empty() { run match --min-blocks 1000000 base-O0.so base-O2.so; [ $rc = 2 ] && tells 'no function to match; --min-blocks'; }
+match_empty() { run match --min-blocks 1000000 base-O0.so base-O2.so; [ "$rc" = 2 ] && tells 'no function to match; --min-blocks'; }
 environment_missing() { BINKIN_MODEL=/nonexistent "$binkin" embed base-O0.so >out 2>err; [ $? = 2 ] && tells '^binkin: /nonexistent: '; }
 
 # ---- bad input ------------------------------------------------------------------------------
 
-one_trouble() { [ $rc = 2 ] && [ "$(wc -l <err)" = 1 ] && lines_clear; }
+one_trouble() { [ "$rc" = 2 ] && [ "$(wc -l <err)" = 1 ] && lines_clear; }
 missing_among_many() { run functions base-O0.so missing.so base-O2.so; one_trouble && tells '^binkin: missing.so: ' && has '^base-O0.so' && has '^base-O2.so'; }
-truncated() { head -c 5000 base-O0.so >cut.so && run info cut.so base-O0.so; [ $rc = 2 ] && lines_clear && tells '^binkin: cut.so: .*at offset 0x' && has '^base-O0.so'; }
+truncated() { head -c 5000 base-O0.so >cut.so && run info cut.so base-O0.so; [ "$rc" = 2 ] && lines_clear && tells '^binkin: cut.so: .*at offset 0x' && has '^base-O0.so'; }
 not_elf() { echo 'int main;' >text.c && run embed text.c base-O0.so:bk_read_u8; one_trouble && tells '^binkin: text.c: ' && has bk_read_u8; }
 empty_file() { : >empty && run info empty; one_trouble && tells '^binkin: empty: '; }
 directory() { run info .; one_trouble && tells '^binkin: \.: '; }
@@ -168,7 +168,7 @@ corrupt_model() { # one byte of its middle
 cut_model() { head -c 100000 random.bkm >cut.bkm && run embed -m cut.bkm base-O0.so; one_trouble && tells '^binkin: cut.bkm: '; }
 untrained_arch() { run embed arm.o base-O0.so:bk_read_u8; one_trouble && tells '^binkin: arm.o: .*armhf.*amd64' && has bk_read_u8; }
 untrained_match() { run match arm.o base-O0.so; one_trouble && tells '^binkin: arm.o: .*armhf.*amd64'; }
-untrained_functions() { run functions --json arm.o && [ $rc = 0 ] && json 0 && has '"arch":"armhf"' && has '"find"'; }
+untrained_functions() { run functions --json arm.o && [ "$rc" = 0 ] && json 0 && has '"arch":"armhf"' && has '"find"'; }
 no_function() { run functions base-O0.so:nothing_of_the_name; one_trouble && tells 'no function nothing_of_the_name'; }
 no_address() { run functions base-O0.so:0xffffffffffffff; one_trouble && tells 'no function at 0xffffffffffffff'; }
 full_disk() { [ -c /dev/full ] || return 0; "$binkin" functions base-O0.so >/dev/full 2>err; [ $? = 2 ] && tells 'standard output'; }
@@ -182,33 +182,33 @@ layout() {
     done >table.tsv
     echo hello >data/README
 }
-dataset_layout() { layout && run dataset -o layout.data data && [ $rc = 0 ] && has '  files  *2$' && [ "$(cat err)" = "1 files outside PROJECT-VERSION/ARCH-COMPILER-VERSION-LEVEL/ were left out" ]; }
-dataset_manifest() { run dataset --json -o table.data --manifest table.tsv && [ $rc = 0 ] && quiet && json 0 && cmp layout.data table.data >err; }
-dataset_labels_count() { sed 's/gcc-12/gcc-13/2' table.tsv >other.tsv && run dataset -o other.data --manifest other.tsv && [ $rc = 0 ] && ! cmp -s layout.data other.data; }
-dataset_options() { run dataset -o o.data --project binkin base-O0.a && [ $rc = 0 ] && has '  files  *1$'; }
+dataset_layout() { layout && run dataset -o layout.data data && [ "$rc" = 0 ] && has '  files  *2$' && [ "$(cat err)" = "1 files outside PROJECT-VERSION/ARCH-COMPILER-VERSION-LEVEL/ were left out" ]; }
+dataset_manifest() { run dataset --json -o table.data --manifest table.tsv && [ "$rc" = 0 ] && quiet && json 0 && cmp layout.data table.data >err; }
+dataset_labels_count() { sed 's/gcc-12/gcc-13/2' table.tsv >other.tsv && run dataset -o other.data --manifest other.tsv && [ "$rc" = 0 ] && ! cmp -s layout.data other.data; }
+dataset_options() { run dataset -o o.data --project binkin base-O0.a && [ "$rc" = 0 ] && has '  files  *1$'; }
 dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data amd64-gcc-12-O0 amd64-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
-dataset_unlabelled() { run dataset -o no.data base-O0.a; [ $rc = 2 ] && tells '^binkin: base-O0.a: .*--project' && [ ! -e no.data ]; }
-dataset_bad_file() { cp text.c data/binkin-0.1/amd64-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/amd64-gcc-12-O0/text.c; [ $rc = 2 ] && tells '^binkin: .*/text.c: ' && has 'could not be used  *1$'; }
-dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ $rc = 2 ] && tells '^binkin: bad.tsv: line 1: '; }
-train_words() { run train i2v -o t.words --min-count 1 --epochs 1 layout.data && [ $rc = 0 ] && quiet && has 'word vectors'; }
+dataset_unlabelled() { run dataset -o no.data base-O0.a; [ "$rc" = 2 ] && tells '^binkin: base-O0.a: .*--project' && [ ! -e no.data ]; }
+dataset_bad_file() { cp text.c data/binkin-0.1/amd64-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/amd64-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'could not be used  *1$'; }
+dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ "$rc" = 2 ] && tells '^binkin: bad.tsv: line 1: '; }
+train_words() { run train i2v -o t.words --min-count 1 --epochs 1 layout.data && [ "$rc" = 0 ] && quiet && has 'word vectors'; }
 train_words_json() { run train i2v --json -o t2.words --min-count 1 --epochs 1 -t 3 layout.data && json 0 && cmp t.words t2.words >err; }
 model_args="--words t.words --epochs 4 --batch 50 --max-insns 40 --pairs 100 layout.data"
 # shellcheck disable=SC2086
-train_model() { run train model -o whole.bkm $model_args && [ $rc = 0 ] && [ "$(grep -c '^epoch ' err)" = 4 ] && has 'validation AUC' && [ -e whole.bkm ]; }
+train_model() { run train model -o whole.bkm $model_args && [ "$rc" = 0 ] && [ "$(grep -c '^epoch ' err)" = 4 ] && has 'validation AUC' && [ -e whole.bkm ]; }
 # shellcheck disable=SC2086
 train_json() { run train model --json -o j.bkm -t 3 $model_args && json 0 && [ "$(wc -l <out)" = 4 ] && cmp whole.bkm j.bkm >>err; }
 # shellcheck disable=SC2086
 train_interrupted() { oracle interrupt stopped.bkm stopped.bkm.ckpt "$binkin" train model -o stopped.bkm ${model_args#--words t.words --epochs 4} --words t.words --epochs 4; }
 # shellcheck disable=SC2086
-train_resumed() { run train model --resume -o stopped.bkm $model_args && [ $rc = 0 ] && cmp whole.bkm stopped.bkm >err; }
+train_resumed() { run train model --resume -o stopped.bkm $model_args && [ "$rc" = 0 ] && cmp whole.bkm stopped.bkm >err; }
 train_foreign() { run train model -o f.bkm --words base-O0.so layout.data; one_trouble && tells '^binkin: base-O0.so: ' && [ ! -e f.bkm ]; }
 train_half() { # shellcheck disable=SC2086
-    run train model --half -o half.bkm $model_args && [ $rc = 0 ] && [ "$(wc -c <half.bkm)" -lt $(($(wc -c <whole.bkm) * 6 / 10)) ]; }
-eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ $rc = 0 ] && has 'AUC 0\.[0-9]*, AP' && has 'pool 5, '; }
+    run train model --half -o half.bkm $model_args && [ "$rc" = 0 ] && [ "$(wc -c <half.bkm)" -lt $(($(wc -c <whole.bkm) * 6 / 10)) ]; }
+eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ "$rc" = 0 ] && has 'AUC 0\.[0-9]*, AP' && has 'pool 5, '; }
 eval_json() { run eval --json -m whole.bkm --pool 5 --pool 10 layout.data && json 0 && has '"pool":10'; }
-eval_baseline() { run eval --baseline --pool 5 layout.data && [ $rc = 0 ] && has 'baseline'; }
+eval_baseline() { run eval --baseline --pool 5 layout.data && [ "$rc" = 0 ] && has 'baseline'; }
 eval_foreign() { run eval -m whole.bkm base-O0.so; one_trouble && tells '^binkin: base-O0.so: '; }
-trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ $rc = 0 ] && has 'right at rank 1'; }
+trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1'; }
 
 # ---- the tests, in order --------------------------------------------------------------------------
 
