@@ -293,26 +293,6 @@ static void parts_free(struct parts *p)
         free(p->v[i]);
 }
 
-/* What opening these parts as a file, checksums right, says; `without` of them left out (N_ENTRIES: none). */
-static int open_parts(void **state, const struct parts *p, size_t without)
-{
-    char *out = temp_path(state, "parts");
-    struct bk_pack_writer *w;
-    assert_int_equal(bk_pack_create(&w, out, "data", BK_DATA_MAJOR, BK_DATA_MINOR, NULL), BK_OK);
-    for (size_t i = 0; i < N_ENTRIES; i++)
-        if (i != without)
-            assert_int_equal(bk_pack_add(w, entries[i], p->v[i], p->n[i], NULL), BK_OK);
-    assert_int_equal(bk_pack_commit(w, NULL), BK_OK);
-    struct bk_dataset *d;
-    struct bk_error err;
-    int rc = bk_dataset_open(&d, out, &err);
-    if (rc)
-        assert_string_equal(err.file, out);
-    bk_dataset_close(d);
-    free(out);
-    return rc;
-}
-
 static void set_u32(uint8_t *at, uint32_t x)
 {
     for (int i = 0; i < 4; i++)
@@ -324,24 +304,71 @@ static uint32_t get_u32(const uint8_t *at)
     return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
+static void set_u64(uint8_t *at, uint64_t x)
+{
+    set_u32(at, (uint32_t)x);
+    set_u32(at + 4, (uint32_t)(x >> 32));
+}
+
+#define HEADER 40
+#define ENTRY  56
+
+/* These parts as a file, put together as doc/format.md says; `without` of them left out (N_ENTRIES: none). free() it. */
+static uint8_t *put_together(size_t *size, const struct parts *p, size_t without)
+{
+    size_t n = 0, end = (HEADER + N_ENTRIES * ENTRY + 63) / 64 * 64, room = end;
+    for (size_t i = 0; i < N_ENTRIES; i++)
+        room += p->n[i] + 64;
+    uint8_t *file = calloc(1, room);
+    memcpy(file, "BINKIN\r\ndata\1\0\0\0", 16);
+    for (size_t i = 0; i < N_ENTRIES; i++) {
+        if (i == without)
+            continue;
+        uint8_t *entry = file + HEADER + n++ * ENTRY;
+        end = (end + 63) / 64 * 64;
+        memcpy(file + end, p->v[i], p->n[i]);
+        memcpy(entry, entries[i], strlen(entries[i]));
+        set_u64(entry + 32, end);
+        set_u64(entry + 40, p->n[i]);
+        set_u64(entry + 48, bk_hash64(p->v[i], p->n[i]));
+        end += p->n[i];
+    }
+    set_u32(file + 16, (uint32_t)n);
+    set_u64(file + 24, end);
+    set_u64(file + 32, bk_hash64(file, HEADER + n * ENTRY));
+    *size = end;
+    return file;
+}
+
+static int open_parts(const struct parts *p, size_t without)
+{
+    size_t size;
+    uint8_t *file = put_together(&size, p, without);
+    struct bk_dataset *d;
+    int rc = bk_dataset_open_bytes(&d, file, size, NULL);
+    bk_dataset_close(d);
+    free(file);
+    return rc;
+}
+
 enum { INFO, WORDS, STRINGS, FILES, LABELS, FUNCTIONS, IDS };
 
 static void wrong_sizes_are_refused(void **state)
 {
     struct parts p = take_apart(state);
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_OK);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK);
     for (size_t i = 0; i < N_ENTRIES; i++) {
-        assert_int_equal(open_parts(state, &p, i), BK_EFORMAT);
+        assert_int_equal(open_parts(&p, i), BK_EFORMAT);
         const size_t cuts[] = {1, 4, 8, 32, 40, p.n[i]};
         size_t whole = p.n[i];
         for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
             p.n[i] = whole - cuts[c];
-            assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+            assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
         }
         memset(p.v[i] + whole, 0, 64);
         for (size_t more = 1; more <= 64 && i != INFO && i != FILES && i != STRINGS; more *= 4) {
             p.n[i] = whole + more;
-            assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+            assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
         }
         p.n[i] = whole;
     }
@@ -368,14 +395,14 @@ static void wrong_numbers_are_refused(void **state)
             static const uint32_t values[] = {0xffffffff, 0x7fffffff, 0x10000000};
             for (size_t v = 0; v < 3; v++) {
                 set_u32(at, values[v]);
-                int rc = open_parts(state, &p, N_ENTRIES);
+                int rc = open_parts(&p, N_ENTRIES);
                 /* n_insns may be anything from n_words up */
                 bool free_field = e == FUNCTIONS && fields[f].at == 16;
                 assert_int_equal(rc, free_field ? BK_OK : BK_EFORMAT);
             }
             if (e == FUNCTIONS && fields[f].at >= 16) { /* words: none; fewer instructions than words */
                 set_u32(at, 0);
-                assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+                assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
             }
             set_u32(at, good);
         }
@@ -390,41 +417,108 @@ static void contradictions_are_refused(void **state)
     uint8_t first[8];
     memcpy(first, p.v[LABELS], 8);
     memcpy(p.v[LABELS], p.v[LABELS] + 8, 8);
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     /* a label of another project than the files have */
     memcpy(p.v[LABELS], first, 8);
     set_u32(p.v[LABELS], get_u32(first + 4));
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     memcpy(p.v[LABELS], first, 8);
     /* files out of order */
     set_u32(p.v[FUNCTIONS] + 4, 1);
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     set_u32(p.v[FUNCTIONS] + 4, 0);
-    /* a word without its end, a word twice, an architecture unknown */
+    /* a word without its end, an architecture unknown */
     p.v[WORDS][p.n[WORDS] - 1] = 'x';
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     p.v[WORDS][p.n[WORDS] - 1] = 0;
-    uint8_t *words = p.v[WORDS];
-    size_t whole = p.n[WORDS], n = strlen((char *)words) + 1, m = strlen((char *)words + n) + 1;
-    uint8_t *twice = malloc(whole + n); /* the first word in place of the second */
-    memcpy(twice, words, n);
-    memcpy(twice + n, words, n);
-    memcpy(twice + 2 * n, words + n + m, whole - n - m);
-    p.v[WORDS] = twice;
-    p.n[WORDS] = whole - m + n;
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
-    p.v[WORDS] = words;
-    p.n[WORDS] = whole;
-    free(twice);
     set_u32(p.v[FILES] + 24, get_u32(p.v[FILES]));
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EFORMAT);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     set_u32(p.v[FILES] + 24, 6);
     /* other token rules are no damage but a mismatch */
     set_u32(p.v[INFO], BK_TOKENS_VERSION + 1);
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EMISMATCH);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EMISMATCH);
     set_u32(p.v[INFO], BK_TOKENS_VERSION);
     p.v[INFO][p.n[INFO] - 2] ^= 1;
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_EMISMATCH);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EMISMATCH);
+    parts_free(&p);
+}
+
+/* Opens `parts` with another text in front of entry `e` after its first `skip` bytes are cut off. */
+static int open_with_front(const struct parts *p, int e, const char *text, size_t n, size_t skip)
+{
+    struct parts changed = *p;
+    changed.n[e] = n + p->n[e] - skip;
+    changed.v[e] = malloc(changed.n[e]);
+    memcpy(changed.v[e], text, n);
+    memcpy(changed.v[e] + n, p->v[e] + skip, p->n[e] - skip);
+    int rc = open_parts(&changed, N_ENTRIES);
+    free(changed.v[e]);
+    return rc;
+}
+
+static void bad_strings_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    size_t first = strlen((char *)p.v[WORDS]) + 1;
+    char word[BK_WORD_MAX + 1];
+    memset(word, 'x', sizeof word);
+    word[BK_WORD_MAX - 1] = 0;
+    assert_int_equal(open_with_front(&p, WORDS, word, BK_WORD_MAX, first), BK_OK);
+    word[BK_WORD_MAX - 1] = 'x';
+    word[BK_WORD_MAX] = 0;
+    assert_int_equal(open_with_front(&p, WORDS, word, BK_WORD_MAX + 1, first), BK_EFORMAT);
+    assert_int_equal(open_with_front(&p, WORDS, "", 1, first), BK_EFORMAT);
+    /* one more string at the end that nothing uses: new, and there already */
+    char *strings = (char *)p.v[STRINGS];
+    size_t whole = p.n[STRINGS];
+    memcpy(strings + whole, "no such string", 15);
+    p.n[STRINGS] = whole + 15;
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK);
+    memcpy(strings + whole, "words", 6); /* the project */
+    p.n[STRINGS] = whole + 6;
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    parts_free(&p);
+}
+
+/* Word counts that fit the words that are there, but not a function. */
+static void absurd_word_counts_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    uint8_t *row = p.v[FUNCTIONS], *total = p.v[INFO] + 8 + 8 * 10;
+    while (get_u32(row + 20) != BK_DATA_MAX_WORDS)
+        row += 32;
+    set_u32(row + 20, BK_DATA_MAX_WORDS + 1);
+    memset(p.v[IDS] + p.n[IDS], 0, 4);
+    p.n[IDS] += 4;
+    set_u32(total, get_u32(total) + 1);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    set_u32(row + 20, BK_DATA_MAX_WORDS);
+    row = p.v[FUNCTIONS];
+    assert_true(get_u32(row + 20) < BK_DATA_MAX_WORDS);
+    set_u32(row + 16, BK_DATA_MAX_WORDS);
+    set_u32(row + 20, get_u32(row + 20) + 1);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK); /* so it was the limit that refused */
+    set_u32(row + 32 + 16, BK_DATA_MAX_WORDS);
+    set_u32(row + 32 + 20, get_u32(row + 20) + get_u32(row + 32 + 20));
+    set_u32(row + 20, 0);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    parts_free(&p);
+}
+
+static void an_error_names_the_file(void **state)
+{
+    struct parts p = take_apart(state);
+    size_t size;
+    uint8_t *file = put_together(&size, &p, FILES);
+    char *out = temp_path(state, "bad");
+    write_file(out, file, size);
+    struct bk_dataset *d;
+    struct bk_error err;
+    assert_int_equal(bk_dataset_open(&d, out, &err), BK_EFORMAT);
+    assert_string_equal(err.file, out);
+    assert_string_equal(err.message, "data set, entry \"files\": not there");
+    free(out);
+    free(file);
     parts_free(&p);
 }
 
@@ -432,12 +526,9 @@ static void contradictions_are_refused(void **state)
 static void damaged_files_are_refused(void **state)
 {
     struct parts p = take_apart(state);
-    assert_int_equal(open_parts(state, &p, N_ENTRIES), BK_OK);
-    parts_free(&p);
-    char *out = temp_path(state, "parts");
     size_t size;
-    uint8_t *bytes = read_file(out, &size);
-    free(out);
+    uint8_t *bytes = put_together(&size, &p, N_ENTRIES);
+    parts_free(&p);
     struct bk_dataset *d;
     assert_int_equal(bk_dataset_open_bytes(&d, bytes, size, NULL), BK_OK);
     bk_dataset_close(d);
@@ -448,7 +539,7 @@ static void damaged_files_are_refused(void **state)
         assert_null(d);
         free(exact);
     }
-    for (size_t i = 0; i < 40 + N_ENTRIES * 56; i++) {
+    for (size_t i = 0; i < HEADER + N_ENTRIES * ENTRY; i++) {
         bytes[i] ^= 0x41;
         assert_true(bk_dataset_open_bytes(&d, bytes, size, NULL) < 0);
         bytes[i] ^= 0x41;
@@ -467,10 +558,12 @@ int main(int argc, char **argv)
     path.o2 = argv[2];
     path.stripped = argv[3];
     path.archive = argv[4];
-    const struct CMUnitTest tests[] = {
-        TEST(every_function_with_its_label),     TEST(words_are_those_of_the_code), TEST(duplicates_are_kept_once),
-        TEST(short_and_unnamed_are_counted),     TEST(archives_give_their_members), TEST(same_bytes_for_any_threads),
-        TEST(a_bad_file_does_not_stop_the_rest), TEST(wrong_sizes_are_refused),     TEST(wrong_numbers_are_refused),
-        TEST(contradictions_are_refused),        TEST(damaged_files_are_refused)};
+    const struct CMUnitTest tests[] = {TEST(every_function_with_its_label),     TEST(words_are_those_of_the_code),
+                                       TEST(duplicates_are_kept_once),          TEST(short_and_unnamed_are_counted),
+                                       TEST(archives_give_their_members),       TEST(same_bytes_for_any_threads),
+                                       TEST(a_bad_file_does_not_stop_the_rest), TEST(wrong_sizes_are_refused),
+                                       TEST(wrong_numbers_are_refused),         TEST(contradictions_are_refused),
+                                       TEST(bad_strings_are_refused),           TEST(absurd_word_counts_are_refused),
+                                       TEST(an_error_names_the_file),           TEST(damaged_files_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

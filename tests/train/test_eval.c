@@ -175,6 +175,7 @@ static struct small_model *model_new(const struct toy *t)
     s->words = bk_strtab_new();
     bk_strtab_intern(s->words, "", 0);
     bk_strtab_intern(s->words, bk_word_unknown(BK_ARCH_AMD64), strlen(bk_word_unknown(BK_ARCH_AMD64)));
+    bk_strtab_intern(s->words, bk_word_unknown(BK_ARCH_ARM), strlen(bk_word_unknown(BK_ARCH_ARM)));
     for (uint32_t i = bk_strtab_count(t->words); i-- > 0;)
         if (i % 2)
             bk_strtab_intern(s->words, bk_strtab_str(t->words, i), strlen(bk_strtab_str(t->words, i)));

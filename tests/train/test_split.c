@@ -43,6 +43,10 @@ static void proportions_are_exact(void **state)
         count_units(n, t, p, BK_SPLIT_SOURCE);
         assert_true(n[0] == 80 && n[1] == 0 && n[2] == 20);
         free(p);
+        p = parts(&t->d, (struct bk_split){BK_SPLIT_SOURCE, 2, 0, 1, seed}); /* rounded to the nearest */
+        count_units(n, t, p, BK_SPLIT_SOURCE);
+        assert_true(n[0] == 67 && n[1] == 0 && n[2] == 33);
+        free(p);
         p = parts(&t->d, (struct bk_split){BK_SPLIT_SOURCE, 14, 3, 3, seed});
         count_units(n, t, p, BK_SPLIT_SOURCE);
         assert_true(n[0] == 70 && n[1] == 15 && n[2] == 15);
