@@ -1,0 +1,36 @@
+/* The model reader over any bytes; with what it accepts a function is embedded. */
+#include "model/model.h"
+#include "seal_pack.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void use(const struct bk_model *m)
+{
+    uint32_t ids[3] = {0, bk_strtab_count(m->words) - 1, 0};
+    struct bk_seq seq = {ids, 3};
+    float *out = malloc(bk_net_outputs(&m->net) * sizeof *out);
+    struct bk_error err;
+    /* Weights may overflow on the way: an error, then, and that is right. */
+    if (out && bk_model_embed(out, m, &seq, 1, 1, NULL, NULL, &err))
+        out[0] = 0;
+    free(out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t *copy = malloc(size ? size : 1);
+    if (!copy)
+        return 0;
+    if (size)
+        memcpy(copy, data, size);
+    seal_pack(copy, size);
+    struct bk_model *m;
+    struct bk_error err;
+    if (!bk_model_open_bytes(&m, copy, size, &err))
+        use(m);
+    bk_model_close(m);
+    free(copy);
+    return 0;
+}
