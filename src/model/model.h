@@ -32,7 +32,6 @@ enum bk_aff {
 #undef BK_AFF_ENUM
         BK_AFF_COUNT
 };
-#define BK_AFF_DEFAULT BK_AFF_NONE
 
 struct bk_net_config {
     uint32_t d, u, a, r, e, n;
@@ -42,7 +41,8 @@ struct bk_net_config {
     bool aff_norm;   /* P and Q brought to unit length before the fusion */
     bool aff_linear; /* f = W f + b, 2N -> N, behind the fusion */
 };
-/* The paper's sizes. `kind` is "mffa" (with BK_AFF_DEFAULT) or "safe". False: unknown kind. */
+/* The paper's sizes. `kind` is "mffa" (with "none+norm", the reading that did best in a trial: doc/results.md) or "safe". False:
+ * unknown kind. */
 bool bk_net_config_default(struct bk_net_config *out, const char *kind);
 /* "none", "residual+scale+norm+linear", ...: the value of the `aff` switch. BK_EINVAL names the bad part. */
 BK_MUST_CHECK int bk_net_config_set_aff(struct bk_net_config *cfg, const char *text, struct bk_error *err);

@@ -16,12 +16,14 @@ static const char *const aff_names[] = {
 bool bk_net_config_default(struct bk_net_config *out, const char *kind)
 {
     *out = (struct bk_net_config){.d = 100, .u = 100, .a = 250, .r = 10, .e = 2000, .n = 100, .max_insns = 150};
-    if (strcmp(kind, "mffa") == 0)
-        out->aff = BK_AFF_DEFAULT;
-    else if (strcmp(kind, "safe") == 0)
+    if (strcmp(kind, "mffa") == 0) {
+        out->aff = BK_AFF_NONE;
+        out->aff_norm = true;
+    } else if (strcmp(kind, "safe") == 0) {
         out->aff = BK_AFF_P;
-    else
+    } else {
         return false;
+    }
     return true;
 }
 
