@@ -127,12 +127,13 @@ static void test_many_symbols(void **state)
     struct bk_symbol *s = bk_calloc(n, sizeof *s);
     assert_non_null(s);
     for (size_t i = 0; i < n; i++)
-        s[i] = function_at(i % 3 ? "a" : "bc", 0, n);
+        s[i] = function_at(i % 3 ? "b" : "ac", 0, n);
     m.image.symbols = s;
     m.image.n_symbols = n;
     struct bk_functions *f = find(&m.image);
     assert_int_equal(f->n, 1);
     assert_int_equal(f->v[0].n_names, 2);
+    assert_string_equal(f->v[0].names[0], "b"); /* the shorter first */
     assert_int_equal(f->v[0].size, n);
     bk_functions_free(f);
     for (size_t i = 0; i < n; i++)
