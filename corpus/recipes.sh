@@ -19,9 +19,6 @@ readline   readline
 sqlite     sqlite3
 libxml2    libxml2
 nettle     nettle
-gmp        gmp
-coreutils  coreutils
-gsl        gsl
 '
 
 # so NAME "FLAGS" FILE...: compiles each file position-independent at $LEVEL and links all into $KEEP/NAME.
@@ -128,16 +125,3 @@ libxml2_compile() {
 # Without GMP: the symmetric half.
 nettle_configure() { gnu_configure --disable-assembler --disable-public-key --disable-documentation --disable-openssl; }
 nettle_compile() { gnu_make . libnettle.so && cp -L libnettle.so "$KEEP/"; }
-
-gmp_configure() { gnu_configure --disable-assembly --disable-cxx; }
-gmp_compile() { gnu_make . && cp -L .libs/libgmp.so "$KEEP/"; }
-
-# All programs as one file.
-coreutils_configure() {
-    FORCE_UNSAFE_CONFIGURE=1 gnu_configure --enable-single-binary=symlinks --disable-nls --without-gmp --without-openssl \
-        --without-selinux --disable-acl --disable-xattr --disable-libcap
-}
-coreutils_compile() { gnu_make . src/coreutils MAKEINFO=: && cp src/coreutils "$KEEP/"; }
-
-gsl_configure() { gnu_configure; }
-gsl_compile() { gnu_make . libgsl.la && cp -L .libs/libgsl.so "$KEEP/"; }
