@@ -22,11 +22,10 @@ static void use(const struct bk_dataset *d)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size ? size : 1);
+    uint8_t *copy = size ? malloc(size) : NULL;
     if (!copy)
         return 0;
-    if (size)
-        memcpy(copy, data, size);
+    memcpy(copy, data, size);
     seal_pack(copy, size);
     struct bk_dataset *d;
     struct bk_error err;
