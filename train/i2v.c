@@ -300,7 +300,8 @@ static int build_subsampling(struct i2v *t, struct bk_error *err)
 
 /* ---- one slice ------------------------------------------------------------- */
 
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+/* As wide as a register, so that sums stay in registers: two of them are the LANES partial sums. */
+typedef float lanes __attribute__((vector_size(LANES / 2 * sizeof(float))));
 
 /* One input vector against its target (the first) and the noise words: word2vec's inner loop. */
 #if defined(__x86_64__)
@@ -311,16 +312,17 @@ train_pair(float *in, float *out, float *sum, const uint32_t *target, size_t n, 
            const float *sigmoid)
 {
     lanes *h = (lanes *)in, *g = (lanes *)sum;
-    size_t m = stride / LANES;
+    size_t m = stride / (LANES / 2);
     for (size_t i = 0; i < m; i++)
         g[i] = (lanes){0};
     for (size_t k = 0; k < n; k++) {
-        lanes *w = (lanes *)(out + target[k] * stride), acc = {0};
-        for (size_t i = 0; i < m; i++)
-            acc += h[i] * w[i];
-        float f = 0;
-        for (size_t i = 0; i < LANES; i++)
-            f += acc[i];
+        lanes *w = (lanes *)(out + target[k] * stride), a = {0}, b = {0};
+        for (size_t i = 0; i < m; i += 2) {
+            a += h[i] * w[i];
+            b += h[i + 1] * w[i + 1];
+        }
+        a += b;
+        float f = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
         float y = k == 0, p;
         if (!(f < SIGMOID_MAX)) /* also where it is no number: saving refuses the vectors then */
             p = 1;
