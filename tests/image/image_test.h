@@ -22,7 +22,7 @@ char *test_fixture_text(const char *name);             /* NUL-terminated */
 struct bk_image_file *test_open(const char *path);
 struct bk_image_file *test_open_fixture(const char *name);
 /* printf into a static buffer. */
-const char *test_name(const char *fmt, ...);
+const char *test_name(const char *fmt, ...) BK_PRINTF(1, 2);
 
 const struct bk_symbol *test_find_symbol(const struct bk_image *img, uint64_t addr, const char *name);
 const struct bk_symbol *test_symbol_named(const struct bk_image *img, const char *name);

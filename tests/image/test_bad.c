@@ -80,20 +80,19 @@ static void try_byte(uint8_t *bytes, size_t size, size_t at, uint8_t value)
     bytes[at] = was;
 }
 
-/* Every value of every byte of the first headers; telling values of every byte of all the rest. */
+/* Every value of every byte of the first headers, of one ELF file of each class and one archive; telling values of
+ * every byte of all the rest. */
 static void every_byte(void **state)
 {
     (void)state;
     for (size_t k = 0; k < N_FIXTURES; k++) {
-        size_t size;
+        size_t size, whole_headers = k == 0 || k == 1 || k == 5 ? 68 : 0;
         uint8_t *bytes = test_fixture(fixtures[k], &size);
-        for (size_t at = 0; at < 68; at++)
+        for (size_t at = 0; at < whole_headers; at++)
             for (unsigned v = 0; v < 256; v++)
                 try_byte(bytes, size, at, (uint8_t)v);
-        for (size_t at = 68; at < size; at++) {
-            try_byte(bytes, size, at, 0);
+        for (size_t at = whole_headers; at < size; at++) {
             try_byte(bytes, size, at, 0xff);
-            try_byte(bytes, size, at, bytes[at] ^ 0x80);
             try_byte(bytes, size, at, (uint8_t)(bytes[at] + 1));
         }
         free(bytes);
@@ -108,7 +107,7 @@ static void random_damage(void **state)
     for (size_t k = 0; k < N_FIXTURES; k++) {
         size_t size;
         uint8_t *whole = test_fixture(fixtures[k], &size), *bytes = malloc(size);
-        for (int i = 0; i < 3000; i++) {
+        for (int i = 0; i < 1500; i++) {
             memcpy(bytes, whole, size);
             for (uint64_t n = 1 + bk_rng_below(&rng, 16); n > 0; n--)
                 bytes[bk_rng_below(&rng, size)] = (uint8_t)bk_rng_u64(&rng);
