@@ -190,6 +190,8 @@ struct mark_walk {
 
 static struct mark_walk marks_at(const struct bk_image *img, uint64_t addr, enum bk_mark_kind kind)
 {
+    if (img->n_marks == 0)
+        return (struct mark_walk){NULL, NULL, kind};
     size_t lo = 0, hi = img->n_marks;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
