@@ -28,13 +28,6 @@ const char *bk_blas_name(void)
     return bk_blas_describe();
 }
 
-/* Public calls begin with this: a caller's struct may hold anything. */
-static void clear(struct bk_error *err)
-{
-    if (err)
-        *err = (struct bk_error){.code = BK_OK, .offset = BK_NO_OFFSET};
-}
-
 /* ---- models ----------------------------------------------------------- */
 
 /* Where the model is when the caller names none. */
@@ -48,7 +41,7 @@ static const char *default_model(void)
 
 int bk_model_load(struct bk_model **out, const char *path, struct bk_error *err)
 {
-    clear(err);
+    bk_error_clear(err);
     return bk_model_open(out, path ? path : default_model(), err);
 }
 
@@ -103,7 +96,7 @@ static size_t n_members(const struct bk_binary *b)
 
 int bk_binary_open(struct bk_binary **out, const char *path, struct bk_error *err)
 {
-    clear(err);
+    bk_error_clear(err);
     *out = NULL;
     struct bk_binary *b = calloc(1, sizeof *b);
     if (!b)
@@ -335,7 +328,7 @@ size_t bk_binary_find_all(size_t *out, size_t cap, const struct bk_binary *b, co
 
 int bk_binary_find(size_t *out, size_t *n_found, const struct bk_binary *b, const char *what, struct bk_error *err)
 {
-    clear(err);
+    bk_error_clear(err);
     size_t first = 0, n = bk_binary_find_all(&first, 1, b, what);
     if (n_found)
         *n_found = n;
@@ -466,7 +459,7 @@ static int stats_body(void *ctx, size_t i, unsigned worker, const struct bk_body
 int bk_binary_stats(struct bk_function_stats *out, const struct bk_binary *b, size_t first, size_t n, unsigned threads,
                     struct bk_error *err)
 {
-    clear(err);
+    bk_error_clear(err);
     size_t total = bk_binary_n_functions(b);
     if (!bk_range_inside(first, n, total))
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "functions %zu to %zu of %zu", first, first + n, total);
@@ -501,7 +494,7 @@ static int words_body(void *ctx, size_t i, unsigned worker, const struct bk_body
 
 int bk_binary_words(const struct bk_binary *b, size_t i, bk_insn_fn *fn, void *ctx, struct bk_error *err)
 {
-    clear(err);
+    bk_error_clear(err);
     struct word_walk words = {.fn = fn, .ctx = ctx};
     struct body_walk w = {.b = b, .list = &i, .fn = words_body, .ctx = &words};
     int rc = check_list(b, &i, 1, err);
@@ -612,7 +605,7 @@ static int inputs_embed(float *out, const struct inputs *in, size_t n, const str
 int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct bk_binary *b, const size_t *functions,
              size_t n, const struct bk_embed_options *opt, struct bk_error *err)
 {
-    clear(err);
+    bk_error_clear(err);
     struct bk_embed_options none = {0};
     struct inputs in;
     opt = opt ? opt : &none;
@@ -825,7 +818,7 @@ static int rank_sides(struct bk_matches **out, const struct side *a, const struc
 int bk_match(struct bk_matches **out, const struct bk_model *m, const struct bk_binary *a, const struct bk_binary *b,
              const struct bk_match_options *opt, struct bk_error *err)
 {
-    clear(err);
+    bk_error_clear(err);
     struct bk_match_options o = opt ? *opt : (struct bk_match_options){0};
     struct side sa, sb = {0};
     o.k = o.k ? o.k : 1;

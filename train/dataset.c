@@ -478,6 +478,7 @@ int bk_dataset_build(struct bk_dataset_info *info, const char *out_path, const s
                      const struct bk_dataset_options *opt, struct bk_error *err)
 {
     struct bk_dataset_options defaults = {0};
+    bk_error_clear(err);
     *info = (struct bk_dataset_info){.n_files = n};
     for (size_t i = 0; i < n; i++)
         if (!files[i].path || !files[i].project)

@@ -492,6 +492,7 @@ static int dataset_new(struct bk_dataset **out, const struct bk_pack *p, struct 
 
 int bk_dataset_open(struct bk_dataset **out, const char *path, struct bk_error *err)
 {
+    bk_error_clear(err);
     *out = NULL;
     struct bk_pack *p;
     int rc = bk_pack_open(&p, path, "data", BK_DATA_MAJOR, err);

@@ -424,6 +424,7 @@ static int judge_group(struct bk_eval_result *r, const struct bk_dataset *d, con
 int bk_eval(struct bk_eval_result *out, const struct bk_dataset *d, const struct bk_model *m,
             const struct bk_eval_options *opt, struct bk_error *err)
 {
+    bk_error_clear(err);
     *out = (struct bk_eval_result){0};
     struct bk_split split;
     int rc = check_options(opt, err);

@@ -613,6 +613,7 @@ static int fill_options(struct bk_i2v_options *o, const struct bk_i2v_options *o
 int bk_i2v_train(struct bk_i2v_report *report, const char *out_path, const struct bk_dataset *d,
                  const struct bk_i2v_options *opt, struct bk_error *err)
 {
+    bk_error_clear(err);
     double begun = bk_now();
     struct i2v *t = calloc(1, sizeof *t);
     if (!t)

@@ -581,6 +581,7 @@ static void release(struct trainer *t)
 int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_path, const struct bk_train_options *opt,
              struct bk_error *err)
 {
+    bk_error_clear(err);
     struct trainer *t = calloc(1, sizeof *t);
     if (!t)
         return bk_fail_nomem(err, sizeof *t);

@@ -19,6 +19,8 @@
 int bk_fail(struct bk_error *err, int code, uint64_t offset, const char *fmt, ...) BK_PRINTF(4, 5);
 /* Sets err->file to `path`, or to "path(member)" when member is not NULL. */
 void bk_error_file(struct bk_error *err, const char *path, const char *member);
+/* No error, no file: public calls begin with this, since a caller's struct may hold anything. NULL allowed. */
+void bk_error_clear(struct bk_error *err);
 /* bk_fail for an allocation of `size` bytes. */
 int bk_fail_nomem(struct bk_error *err, size_t size);
 

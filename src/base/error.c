@@ -39,6 +39,12 @@ int bk_fail(struct bk_error *err, int code, uint64_t offset, const char *fmt, ..
     return code;
 }
 
+void bk_error_clear(struct bk_error *err)
+{
+    if (err)
+        *err = (struct bk_error){.code = BK_OK, .offset = BK_NO_OFFSET};
+}
+
 int bk_fail_nomem(struct bk_error *err, size_t size)
 {
     return bk_fail(err, BK_ENOMEM, BK_NO_OFFSET, "no memory for %zu bytes", size);
