@@ -76,6 +76,18 @@ unsigned bk_par_threads(unsigned asked)
     return asked < MAX_THREADS ? asked : MAX_THREADS;
 }
 
+bool bk_once(struct bk_once *once, bool (*fn)(void))
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    if (__atomic_load_n(&once->done, __ATOMIC_ACQUIRE))
+        return true;
+    pthread_mutex_lock(&lock);
+    bool done = once->done || fn();
+    __atomic_store_n(&once->done, done, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&lock);
+    return done;
+}
+
 #if defined(__SSE__)
 #define MXCSR_FTZ 0x8000u
 #define MXCSR_DAZ 0x0040u

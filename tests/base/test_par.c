@@ -97,6 +97,35 @@ static void thread_count_is_bounded(void **state)
     assert_int_equal(bk_par_threads(100000), 256);
 }
 
+static int once_calls, once_result; /* plain: a second caller at the same time is a race for the sanitizer to see */
+
+static bool prepare(void)
+{
+    if (++once_calls < 3) /* as if memory were short twice */
+        return false;
+    once_result = 42;
+    return true;
+}
+
+static void use_prepared(void *ctx, size_t item, unsigned worker)
+{
+    (void)worker;
+    static struct bk_once once;
+    while (!bk_once(&once, prepare))
+        ;
+    ((int *)ctx)[item] = once_result;
+}
+
+static void prepares_once(void **state)
+{
+    (void)state;
+    int v[100];
+    bk_par_for(100, 8, use_prepared, v);
+    assert_int_equal(once_calls, 3);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(v[i], 42);
+}
+
 static void halve_smallest(void *ctx, size_t item, unsigned worker)
 {
     (void)worker;
@@ -136,11 +165,9 @@ static void clock_goes_forward(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_item_once),
-        cmocka_unit_test(threads_run_together),
-        cmocka_unit_test(loops_nest),
-        cmocka_unit_test(thread_count_is_bounded),
-        cmocka_unit_test(workers_flush_as_their_caller),
+        cmocka_unit_test(each_item_once),     cmocka_unit_test(threads_run_together),
+        cmocka_unit_test(loops_nest),         cmocka_unit_test(thread_count_is_bounded),
+        cmocka_unit_test(prepares_once),      cmocka_unit_test(workers_flush_as_their_caller),
         cmocka_unit_test(clock_goes_forward),
     };
     return cmocka_run_group_tests_name("base_par", tests, NULL, NULL);
