@@ -107,17 +107,17 @@ static int read_member(struct archive *a, const struct member *m, struct bk_erro
     if (part.member == NULL)
         return bk_fail_nomem(err, kept);
     struct bk_error e = {0};
-    int rc = image_parse_any(a->rd, &part, &e);
+    int rc = bk_image_parse_any(a->rd, &part, &e);
     if (rc == BK_ENOMEM) {
         *err = e;
         return rc;
     }
     if (rc != BK_OK)
-        image_trouble_error(a->rd, &part, &e);
+        bk_image_trouble_error(a->rd, &part, &e);
     return BK_OK;
 }
 
-int image_parse_archive(struct image_reader *rd, const struct image_source *src, struct bk_error *err)
+int bk_image_parse_archive(struct image_reader *rd, const struct image_source *src, struct bk_error *err)
 {
     struct archive a = {.rd = rd, .src = src};
     size_t pos = MAGIC_SIZE;
@@ -126,22 +126,22 @@ int image_parse_archive(struct image_reader *rd, const struct image_source *src,
         const uint8_t *h = src->data + pos;
         uint64_t size;
         if (src->size - pos < HEADER_SIZE) {
-            image_trouble(rd, src, BK_ETRUNCATED, pos, "cut off within the header of a member");
+            bk_image_trouble(rd, src, BK_ETRUNCATED, pos, "cut off within the header of a member");
             break;
         }
         if (h[58] != '`' || h[59] != '\n' || !read_decimal(&size, h + 48, 10)) {
-            image_trouble(rd, src, BK_EFORMAT, pos, "not the header of an archive member; the rest is not read");
+            bk_image_trouble(rd, src, BK_EFORMAT, pos, "not the header of an archive member; the rest is not read");
             break;
         }
         if (!bk_range_inside(m.data, size, src->size)) {
-            image_trouble(rd, src, BK_ETRUNCATED, pos, "a member of %llu bytes runs past the end of the file",
-                          (unsigned long long)size);
+            bk_image_trouble(rd, src, BK_ETRUNCATED, pos, "a member of %llu bytes runs past the end of the file",
+                             (unsigned long long)size);
             break;
         }
         m.size = (size_t)size;
         pos = m.data + m.size + (m.size & 1);
         if (!find_name(&a, &m)) {
-            image_trouble(rd, src, BK_EFORMAT, m.header, "a member's name points outside the table of long names");
+            bk_image_trouble(rd, src, BK_EFORMAT, m.header, "a member's name points outside the table of long names");
             continue;
         }
         if (is_index(&a, &m))

@@ -193,7 +193,7 @@ static int resolve_extended(struct elf *e, struct header *h, struct bk_error *er
     return BK_OK;
 }
 
-struct elf_strings elf_strings_of(const uint8_t *data, size_t size)
+struct elf_strings bk_elf_strings_of(const uint8_t *data, size_t size)
 {
     const uint8_t *last = size > 0 ? memrchr(data, 0, size) : NULL;
     return (struct elf_strings){(const char *)data, last ? (size_t)(last - data) + 1 : 0};
@@ -211,7 +211,7 @@ static struct elf_strings section_names(const struct elf *e, const struct header
     const struct elf_section *s = &e->sh[h->shstrndx];
     if (s->type == SHT_NOBITS || !inside_file(e, s))
         return (struct elf_strings){"", 0};
-    return elf_strings_of(e->src->data + s->offset, (size_t)s->size);
+    return bk_elf_strings_of(e->src->data + s->offset, (size_t)s->size);
 }
 
 static void fill_section(struct elf *e, size_t i, const struct elf_strings *names, uint64_t header_offset)
@@ -227,7 +227,8 @@ static void fill_section(struct elf *e, size_t i, const struct elf_strings *name
                                .exec = s->flags & SHF_EXECINSTR,
                                .write = s->flags & SHF_WRITE};
     if (name == NULL && s->type != SHT_NULL)
-        image_trouble(e->rd, e->src, BK_EFORMAT, header_offset, "section %zu: its name is not in the string table", i);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, header_offset, "section %zu: its name is not in the string table",
+                         i);
     if (s->type == SHT_NOBITS && (s->flags & SHF_TLS))
         out->alloc = false; /* takes no address: what follows overlays it */
     if (s->type == SHT_NOBITS || s->type == SHT_NULL || s->size == 0)
@@ -236,9 +237,9 @@ static void fill_section(struct elf *e, size_t i, const struct elf_strings *name
         out->data = e->src->data + s->offset;
         return;
     }
-    image_trouble(e->rd, e->src, BK_ETRUNCATED, header_offset,
-                  "section %zu (%.64s): 0x%llx bytes at 0x%llx lie outside the file", i, out->name,
-                  (unsigned long long)s->size, (unsigned long long)s->offset);
+    bk_image_trouble(e->rd, e->src, BK_ETRUNCATED, header_offset,
+                     "section %zu (%.64s): 0x%llx bytes at 0x%llx lie outside the file", i, out->name,
+                     (unsigned long long)s->size, (unsigned long long)s->offset);
     s->size = 0; /* no later step reads it */
 }
 
@@ -301,9 +302,9 @@ static int read_segments(struct elf *e, const struct header *h, struct bk_error 
             p->offset = 0; /* of nothing, so it may have been anything */
         if (p->type != PT_LOAD || bk_range_inside(p->offset, p->filesz, e->src->size))
             continue;
-        image_trouble(e->rd, e->src, BK_ETRUNCATED, h->phoff + i * entsize,
-                      "segment %zu: 0x%llx bytes at 0x%llx lie outside the file", i, (unsigned long long)p->filesz,
-                      (unsigned long long)p->offset);
+        bk_image_trouble(e->rd, e->src, BK_ETRUNCATED, h->phoff + i * entsize,
+                         "segment %zu: 0x%llx bytes at 0x%llx lie outside the file", i, (unsigned long long)p->filesz,
+                         (unsigned long long)p->offset);
         p->offset = p->filesz = p->memsz = 0;
     }
     return BK_OK;
@@ -347,7 +348,7 @@ static int sections_from_segments(struct elf *e, struct bk_error *err)
 
 /* ---- the dynamic section ---------------------------------------------- */
 
-struct bk_cursor elf_dynamic(const struct elf *e)
+struct bk_cursor bk_elf_dynamic(const struct elf *e)
 {
     for (size_t i = 0; i < e->n_ph; i++) {
         const struct elf_segment *p = &e->ph[i];
@@ -363,7 +364,7 @@ static bool is_pie(const struct elf *e)
     bool interp = false, soname = false, pie = false;
     for (size_t i = 0; i < e->n_ph; i++)
         interp |= e->ph[i].type == PT_INTERP;
-    struct bk_cursor c = elf_dynamic(e);
+    struct bk_cursor c = bk_elf_dynamic(e);
     for (uint64_t tag = elf_word(e, &c); tag != DT_NULL && !c.failed; tag = elf_word(e, &c)) {
         uint64_t value = elf_word(e, &c);
         soname |= tag == DT_SONAME;
@@ -390,19 +391,19 @@ static int read_contents(struct elf *e, const struct header *h, struct bk_error 
     if (e->type == ET_DYN && is_pie(e))
         e->img.kind = BK_IMAGE_EXEC;
     if (e->type == ET_REL)
-        elf_layout(e);
+        bk_elf_layout(e);
     else
-        rc = image_index_sections(e->rd, &e->img, err);
+        rc = bk_image_index_sections(e->rd, &e->img, err);
     if (rc == BK_OK)
-        rc = elf_read_symbols(e, err);
+        rc = bk_elf_read_symbols(e, err);
     if (rc == BK_OK && e->type == ET_REL)
-        rc = elf_relocate(e, err);
+        rc = bk_elf_relocate(e, err);
     if (rc == BK_OK && e->type == ET_REL)
-        rc = image_index_sections(e->rd, &e->img, err);
-    return rc == BK_OK ? elf_read_unwinds(e, err) : rc;
+        rc = bk_image_index_sections(e->rd, &e->img, err);
+    return rc == BK_OK ? bk_elf_read_unwinds(e, err) : rc;
 }
 
-int image_parse_elf(struct image_reader *rd, const struct image_source *src, struct bk_error *err)
+int bk_image_parse_elf(struct image_reader *rd, const struct image_source *src, struct bk_error *err)
 {
     struct elf e = {.rd = rd, .src = src, .img = {.path = rd->path, .member = src->member}};
     struct header h = {0};

@@ -44,12 +44,12 @@ static const struct image_format {
     image_parser *parse;
     bool holds_objects; /* an archive */
 } formats[] = {
-    {"ELF", "\177ELF", 4, image_parse_elf, false},
-    {"ar archive", "!<arch>\n", 8, image_parse_archive, true},
+    {"ELF", "\177ELF", 4, bk_image_parse_elf, false},
+    {"ar archive", "!<arch>\n", 8, bk_image_parse_archive, true},
     {"thin archive", "!<thin>\n", 8, refuse_thin, true},
 };
 
-int image_parse_any(struct image_reader *rd, const struct image_source *src, struct bk_error *err)
+int bk_image_parse_any(struct image_reader *rd, const struct image_source *src, struct bk_error *err)
 {
     if (src->size == 0)
         return bk_fail(err, BK_EFORMAT, src->base, "empty");
@@ -69,7 +69,7 @@ int image_parse_any(struct image_reader *rd, const struct image_source *src, str
 
 /* ---- troubles --------------------------------------------------------- */
 
-void image_trouble_error(struct image_reader *rd, const struct image_source *src, const struct bk_error *e)
+void bk_image_trouble_error(struct image_reader *rd, const struct image_source *src, const struct bk_error *e)
 {
     if (rd->troubles.n == BK_MAX_TROUBLES || !BK_GROW(rd->troubles)) {
         rd->n_more_troubles++;
@@ -80,8 +80,8 @@ void image_trouble_error(struct image_reader *rd, const struct image_source *src
     bk_error_file(t, rd->path, src->member);
 }
 
-void image_trouble(struct image_reader *rd, const struct image_source *src, int code, uint64_t offset, const char *fmt,
-                   ...)
+void bk_image_trouble(struct image_reader *rd, const struct image_source *src, int code, uint64_t offset,
+                      const char *fmt, ...)
 {
     if (rd->troubles.n == BK_MAX_TROUBLES) {
         rd->n_more_troubles++;
@@ -94,7 +94,7 @@ void image_trouble(struct image_reader *rd, const struct image_source *src, int 
     va_end(ap);
     struct bk_error e = {0};
     bk_fail(&e, code, offset == BK_NO_OFFSET ? offset : src->base + offset, "%s", n < 0 ? "" : text);
-    image_trouble_error(rd, src, &e);
+    bk_image_trouble_error(rd, src, &e);
 }
 
 /* With more troubles than places the last place counts the rest. */
@@ -150,7 +150,7 @@ int bk_image_file_parse(struct bk_image_file **out, const char *path, const uint
         bk_error_file(err, path, NULL);
         return bk_fail_nomem(err, sizeof *f);
     }
-    int rc = image_parse_any(&rd, &(struct image_source){NULL, data, size, 0}, &e);
+    int rc = bk_image_parse_any(&rd, &(struct image_source){NULL, data, size, 0}, &e);
     if (rc != BK_OK) {
         fail_whole(&rd, rc, &e, err);
     } else if (rd.images.n == 0) {
@@ -243,7 +243,7 @@ static size_t collect_spans(struct bk_span *out, const struct bk_image *img, boo
     return cut_overlaps(out, n);
 }
 
-int image_index_sections(struct image_reader *rd, struct bk_image *img, struct bk_error *err)
+int bk_image_index_sections(struct image_reader *rd, struct bk_image *img, struct bk_error *err)
 {
     struct bk_span *v = bk_arena_alloc(rd->arena, img->n_sections, sizeof *v);
     if (v == NULL)

@@ -33,19 +33,19 @@ struct image_source {
 
 /* Each parser appends the images it finds to the reader; on failure `err` has code, offset in the file and cause, not the file's name. */
 typedef int image_parser(struct image_reader *rd, const struct image_source *src, struct bk_error *err);
-BK_MUST_CHECK int image_parse_elf(struct image_reader *rd, const struct image_source *src, struct bk_error *err);
-BK_MUST_CHECK int image_parse_archive(struct image_reader *rd, const struct image_source *src, struct bk_error *err);
+BK_MUST_CHECK int bk_image_parse_elf(struct image_reader *rd, const struct image_source *src, struct bk_error *err);
+BK_MUST_CHECK int bk_image_parse_archive(struct image_reader *rd, const struct image_source *src, struct bk_error *err);
 /* Picks the parser by the magic bytes. Within an archive (src->member not NULL) archives are refused. */
-BK_MUST_CHECK int image_parse_any(struct image_reader *rd, const struct image_source *src, struct bk_error *err);
+BK_MUST_CHECK int bk_image_parse_any(struct image_reader *rd, const struct image_source *src, struct bk_error *err);
 
 /* Notes what did not end the reading; `offset` counts from the start of the source, or is BK_NO_OFFSET. Only what is kept is formatted. */
-void image_trouble(struct image_reader *rd, const struct image_source *src, int code, uint64_t offset, const char *fmt,
-                   ...) BK_PRINTF(5, 6);
+void bk_image_trouble(struct image_reader *rd, const struct image_source *src, int code, uint64_t offset,
+                      const char *fmt, ...) BK_PRINTF(5, 6);
 /* The same of an error that is already filled in, its offset already one of the file. */
-void image_trouble_error(struct image_reader *rd, const struct image_source *src, const struct bk_error *e);
+void bk_image_trouble_error(struct image_reader *rd, const struct image_source *src, const struct bk_error *e);
 
 /* Fills spans of an image whose sections stand. */
-BK_MUST_CHECK int image_index_sections(struct image_reader *rd, struct bk_image *img, struct bk_error *err);
+BK_MUST_CHECK int bk_image_index_sections(struct image_reader *rd, struct bk_image *img, struct bk_error *err);
 
 /* ---- one ELF object --------------------------------------------------- */
 
@@ -113,21 +113,21 @@ struct elf_strings {
     const char *v;
     size_t end; /* offsets below `end` begin a string that ends */
 };
-struct elf_strings elf_strings_of(const uint8_t *data, size_t size);
+struct elf_strings bk_elf_strings_of(const uint8_t *data, size_t size);
 static inline const char *elf_string(const struct elf_strings *s, uint64_t offset)
 {
     return offset < s->end ? s->v + offset : NULL;
 }
 
 /* The entries of the dynamic section, from its segment; empty without one. */
-struct bk_cursor elf_dynamic(const struct elf *e);
+struct bk_cursor bk_elf_dynamic(const struct elf *e);
 
 /* symbols.c: fills img.symbols, img.marks, and in relocatable objects sym_value and sym_bits. */
-BK_MUST_CHECK int elf_read_symbols(struct elf *e, struct bk_error *err);
+BK_MUST_CHECK int bk_elf_read_symbols(struct elf *e, struct bk_error *err);
 /* reloc.c: gives alloc sections of a relocatable object their addresses; then, with symbols read, applies relocations to copies. */
-void elf_layout(struct elf *e);
-BK_MUST_CHECK int elf_relocate(struct elf *e, struct bk_error *err);
+void bk_elf_layout(struct elf *e);
+BK_MUST_CHECK int bk_elf_relocate(struct elf *e, struct bk_error *err);
 /* unwind.c: fills img.unwinds. */
-BK_MUST_CHECK int elf_read_unwinds(struct elf *e, struct bk_error *err);
+BK_MUST_CHECK int bk_elf_read_unwinds(struct elf *e, struct bk_error *err);
 
 #endif

@@ -29,8 +29,9 @@ static void place_section(struct elf *e, size_t i, uint64_t *next)
         s->align > LAYOUT_ALIGN && s->align <= MAX_ALIGN && (s->align & (s->align - 1)) == 0 ? s->align : LAYOUT_ALIGN;
     uint64_t addr = align_up(*next, align);
     if (addr > limit || out->size > limit - addr) {
-        image_trouble(e->rd, e->src, BK_ELIMIT, BK_NO_OFFSET, "section %zu (%.64s): no address space for 0x%llx bytes",
-                      i, out->name, (unsigned long long)out->size);
+        bk_image_trouble(e->rd, e->src, BK_ELIMIT, BK_NO_OFFSET,
+                         "section %zu (%.64s): no address space for 0x%llx bytes", i, out->name,
+                         (unsigned long long)out->size);
         out->alloc = false;
         return;
     }
@@ -64,7 +65,7 @@ static size_t place_layer(struct elf *e, enum layer layer, uint64_t *next)
     return n;
 }
 
-void elf_layout(struct elf *e)
+void bk_elf_layout(struct elf *e)
 {
     uint64_t next = LAYOUT_BASE;
     place_layer(e, LAYER_CODE, &next);
@@ -253,12 +254,12 @@ static bool apply_entry(struct relocator *r, size_t section, const struct entry 
                         const uint8_t *original)
 {
     struct elf *e = r->e;
-    const struct reloc_rule *rule = reloc_rule_of(&r->table, en->type);
+    const struct reloc_rule *rule = bk_reloc_rule_of(&r->table, en->type);
     if (rule == NULL)
         return false;
     if (rule->calc == CALC_NONE)
         return true;
-    if (!bk_range_inside(en->offset, reloc_field_size(rule->field), target->size))
+    if (!bk_range_inside(en->offset, bk_reloc_field_size(rule->field), target->size))
         return false;
     struct operands o = {.s = e->sym_value[en->symbol],
                          .p = target->addr + en->offset,
@@ -274,13 +275,13 @@ static bool apply_entry(struct relocator *r, size_t section, const struct entry 
                                 .to_function = o.bits & ELF_SYM_FUNC,
                                 .to_thumb = o.bits & ELF_SYM_THUMB};
     if (!en->has_addend) {
-        o.a = reloc_read_addend(&place, rule->field);
+        o.a = bk_reloc_read_addend(&place, rule->field);
         if (r->lo)
             pair_mips_addend(r, section, en, rule->field, &o);
     }
     uint64_t value = evaluate(r, rule->calc, &o);
     for (size_t k = 0; k < 2 && en->types[k]; k++) {
-        rule = reloc_rule_of(&r->table, en->types[k]);
+        rule = bk_reloc_rule_of(&r->table, en->types[k]);
         if (rule == NULL)
             return false;
         o.s = 0;
@@ -288,12 +289,12 @@ static bool apply_entry(struct relocator *r, size_t section, const struct entry 
         o.a = (int64_t)value;
         value = evaluate(r, rule->calc, &o);
     }
-    if (!bk_range_inside(en->offset, reloc_field_size(rule->field), target->size))
+    if (!bk_range_inside(en->offset, bk_reloc_field_size(rule->field), target->size))
         return false;
     if (r->phase == PHASE_COLLECT)
         return true;
     place.write = (uint8_t *)(uintptr_t)target->data + en->offset; /* our own copy */
-    return reloc_write(&place, rule->field, value);
+    return bk_reloc_write(&place, rule->field, value);
 }
 
 /* ---- sections --------------------------------------------------------- */
@@ -318,7 +319,7 @@ static bool usable(struct relocator *r, size_t i)
     else if (s->size / entsize > r->entries_left)
         why = "more of them than the file has room for";
     if (why && r->phase == PHASE_APPLY)
-        image_trouble(e->rd, e->src, BK_EFORMAT, s->offset, "relocations of section %zu: %s", i, why);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->offset, "relocations of section %zu: %s", i, why);
     if (why == NULL)
         r->entries_left -= (size_t)(s->size / entsize);
     return why == NULL;
@@ -332,7 +333,8 @@ static bool make_copy(struct relocator *r, size_t i)
     if (t->data != e->src->data + e->sh[i].offset)
         return true;
     if (t->size > r->copy_left) {
-        image_trouble(e->rd, e->src, BK_ELIMIT, e->sh[i].offset, "section %zu overlaps others and is not relocated", i);
+        bk_image_trouble(e->rd, e->src, BK_ELIMIT, e->sh[i].offset, "section %zu overlaps others and is not relocated",
+                         i);
         return false;
     }
     uint8_t *copy = bk_arena_alloc(e->rd->arena, (size_t)t->size, 1);
@@ -353,11 +355,12 @@ static bool entry_inside(struct relocator *r, const struct entry *en, const stru
     if (symbol_ok && place_ok)
         return true;
     if (r->phase == PHASE_APPLY && !symbol_ok)
-        image_trouble(e->rd, e->src, BK_EFORMAT, en->at, "a relocation of symbol %u, of which there are %zu",
-                      en->symbol, e->n_syms);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, en->at, "a relocation of symbol %u, of which there are %zu",
+                         en->symbol, e->n_syms);
     else if (r->phase == PHASE_APPLY)
-        image_trouble(e->rd, e->src, BK_EFORMAT, en->at, "a relocation at 0x%llx, outside its section of 0x%llx bytes",
-                      (unsigned long long)en->offset, (unsigned long long)target->size);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, en->at,
+                         "a relocation at 0x%llx, outside its section of 0x%llx bytes", (unsigned long long)en->offset,
+                         (unsigned long long)target->size);
     return false;
 }
 
@@ -410,19 +413,19 @@ static bool make_got(struct relocator *r)
     if (data == NULL)
         return false;
     for (size_t i = 0; i < n; i++)
-        reloc_store(data + i * size, size, r->got.v[i], e->big_endian);
+        bk_reloc_store(data + i * size, size, r->got.v[i], e->big_endian);
     e->sect[e->n_sh - 1] = (struct bk_section){
         .name = ".got", .addr = e->got_base, .size = n * size, .data = data, .alloc = true, .write = true};
     e->img.n_sections = e->n_sh;
     return true;
 }
 
-int elf_relocate(struct elf *e, struct bk_error *err)
+int bk_elf_relocate(struct elf *e, struct bk_error *err)
 {
     struct relocator r = {.e = e};
     if (e->n_syms == 0)
         e->symtab = 0; /* relocations then have nothing to refer to */
-    reloc_table_init(&r.table, e->img.arch, e->is64);
+    bk_reloc_table_init(&r.table, e->img.arch, e->is64);
     if (e->img.arch == BK_ARCH_MIPS || e->img.arch == BK_ARCH_MIPS64) {
         r.lo = bk_calloc(e->n_syms, sizeof *r.lo);
         r.lo_section = bk_calloc(e->n_syms, sizeof *r.lo_section);

@@ -198,7 +198,7 @@ static const struct reloc_rule mips_rules[] = {
 
 #define RULES(v) v, sizeof v / sizeof *v
 
-void reloc_table_init(struct reloc_table *t, enum bk_arch arch, bool is64)
+void bk_reloc_table_init(struct reloc_table *t, enum bk_arch arch, bool is64)
 {
     static const struct {
         enum bk_arch arch;
@@ -223,14 +223,14 @@ void reloc_table_init(struct reloc_table *t, enum bk_arch arch, bool is64)
             t->by_type[type] = 1; /* thread-local: as the first rule, NONE */
 }
 
-const struct reloc_rule *reloc_rule_of(const struct reloc_table *t, uint32_t type)
+const struct reloc_rule *bk_reloc_rule_of(const struct reloc_table *t, uint32_t type)
 {
     return type < sizeof t->by_type && t->by_type[type] ? &t->rules[t->by_type[type] - 1] : NULL;
 }
 
 /* ---- bits ------------------------------------------------------------- */
 
-size_t reloc_field_size(enum reloc_field field)
+size_t bk_reloc_field_size(enum reloc_field field)
 {
     switch (field) {
     case FIELD_NONE:
@@ -256,7 +256,7 @@ static uint64_t load(const uint8_t *in, size_t size, bool big_endian)
     return v;
 }
 
-void reloc_store(uint8_t *out, size_t size, uint64_t value, bool big_endian)
+void bk_reloc_store(uint8_t *out, size_t size, uint64_t value, bool big_endian)
 {
     for (size_t i = 0; i < size; i++)
         out[big_endian ? size - 1 - i : i] = (uint8_t)(value >> (8 * i));
@@ -279,17 +279,17 @@ static uint64_t load_field(const struct reloc_place *p, enum reloc_field field)
     bool big = is_data(field) ? p->data_big_endian : p->code_big_endian;
     if (is_t32_pair(field))
         return load(p->read, 2, big) << 16 | load(p->read + 2, 2, big);
-    return load(p->read, reloc_field_size(field), big);
+    return load(p->read, bk_reloc_field_size(field), big);
 }
 
 static void store_field(const struct reloc_place *p, enum reloc_field field, uint64_t v)
 {
     bool big = is_data(field) ? p->data_big_endian : p->code_big_endian;
     if (is_t32_pair(field)) {
-        reloc_store(p->write, 2, v >> 16, big);
-        reloc_store(p->write + 2, 2, v, big);
+        bk_reloc_store(p->write, 2, v >> 16, big);
+        bk_reloc_store(p->write + 2, 2, v, big);
     } else {
-        reloc_store(p->write, reloc_field_size(field), v, big);
+        bk_reloc_store(p->write, bk_reloc_field_size(field), v, big);
     }
 }
 
@@ -332,7 +332,7 @@ static int64_t a32_branch_addend(uint64_t insn)
     return elf_sign_extend(insn << 2, 26) + half;
 }
 
-int64_t reloc_read_addend(const struct reloc_place *p, enum reloc_field field)
+int64_t bk_reloc_read_addend(const struct reloc_place *p, enum reloc_field field)
 {
     uint64_t v = load_field(p, field);
     switch (field) {
@@ -547,7 +547,7 @@ static bool write_mips(const struct reloc_place *p, enum reloc_field field, uint
     }
 }
 
-bool reloc_write(const struct reloc_place *p, enum reloc_field field, uint64_t value)
+bool bk_reloc_write(const struct reloc_place *p, enum reloc_field field, uint64_t value)
 {
     uint64_t old = load_field(p, field);
     switch (field) {

@@ -85,8 +85,8 @@ struct reloc_table {
     const struct reloc_rule *rules;
     uint8_t by_type[1024]; /* index + 1 */
 };
-void reloc_table_init(struct reloc_table *t, enum bk_arch arch, bool is64);
-const struct reloc_rule *reloc_rule_of(const struct reloc_table *t, uint32_t type);
+void bk_reloc_table_init(struct reloc_table *t, enum bk_arch arch, bool is64);
+const struct reloc_rule *bk_reloc_rule_of(const struct reloc_table *t, uint32_t type);
 
 struct reloc_place {
     const uint8_t *read; /* the bytes before any change */
@@ -96,11 +96,11 @@ struct reloc_place {
     uint64_t address;           /* of the place */
     bool to_function, to_thumb; /* ARM: the target's state, when it is a function of this object */
 };
-size_t reloc_field_size(enum reloc_field field); /* bytes */
+size_t bk_reloc_field_size(enum reloc_field field); /* bytes */
 /* The addend that a REL place holds. */
-int64_t reloc_read_addend(const struct reloc_place *p, enum reloc_field field);
+int64_t bk_reloc_read_addend(const struct reloc_place *p, enum reloc_field field);
 /* False, and nothing written, when the value does not fit. */
-bool reloc_write(const struct reloc_place *p, enum reloc_field field, uint64_t value);
-void reloc_store(uint8_t *out, size_t size, uint64_t value, bool big_endian);
+bool bk_reloc_write(const struct reloc_place *p, enum reloc_field field, uint64_t value);
+void bk_reloc_store(uint8_t *out, size_t size, uint64_t value, bool big_endian);
 
 #endif

@@ -72,19 +72,19 @@ static int table_of_section(struct table *t, struct elf *e, size_t i, struct bk_
     const struct elf_section *s = &e->sh[i];
     *t = (struct table){.offset = s->offset, .dynamic = s->type == SHT_DYNSYM};
     if (s->entsize != entry_size(e)) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, s->offset, "symbol table %s: entries of %llu bytes, not %zu",
-                      t->dynamic ? ".dynsym" : ".symtab", (unsigned long long)s->entsize, entry_size(e));
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->offset, "symbol table %s: entries of %llu bytes, not %zu",
+                         t->dynamic ? ".dynsym" : ".symtab", (unsigned long long)s->entsize, entry_size(e));
         return BK_OK;
     }
     if (s->link == 0 || s->link >= e->n_sh || e->sh[s->link].type != SHT_STRTAB) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, s->offset, "symbol table %s: section %u is not its string table",
-                      t->dynamic ? ".dynsym" : ".symtab", s->link);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->offset, "symbol table %s: section %u is not its string table",
+                         t->dynamic ? ".dynsym" : ".symtab", s->link);
         return BK_OK;
     }
     t->n = (size_t)(s->size / s->entsize);
     const struct elf_section *names = &e->sh[s->link];
     if (names->size > 0) /* the offset of one outside the file is not to be followed */
-        t->names = elf_strings_of(e->src->data + names->offset, (size_t)names->size);
+        t->names = bk_elf_strings_of(e->src->data + names->offset, (size_t)names->size);
     for (size_t k = 1; k < e->n_sh; k++) {
         if (e->sh[k].type != SHT_SYMTAB_SHNDX || e->sh[k].link != i)
             continue;
@@ -131,7 +131,7 @@ static int table_of_dynamic(struct table *t, struct elf *e, struct bk_error *err
 {
     uint64_t symtab = 0, strtab = 0, strsz = 0, hash = 0, gnu_hash = 0, at;
     *t = (struct table){.dynamic = true};
-    struct bk_cursor c = elf_dynamic(e);
+    struct bk_cursor c = bk_elf_dynamic(e);
     for (uint64_t tag = elf_word(e, &c); tag != DT_NULL && !c.failed; tag = elf_word(e, &c)) {
         uint64_t value = elf_word(e, &c);
         symtab = tag == DT_SYMTAB ? value : symtab;
@@ -153,11 +153,11 @@ static int table_of_dynamic(struct table *t, struct elf *e, struct bk_error *err
     if (!offset_of_address(&t->offset, e, symtab) || !offset_of_address(&at, e, strtab) ||
         !bk_range_inside(at, strsz, e->src->size) ||
         !bk_range_inside(t->offset, (uint64_t)n * entry_size(e), e->src->size)) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, BK_NO_OFFSET, "the dynamic symbol table lies outside the file");
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, BK_NO_OFFSET, "the dynamic symbol table lies outside the file");
         return BK_OK;
     }
     t->n = n;
-    t->names = elf_strings_of(e->src->data + at, (size_t)strsz);
+    t->names = bk_elf_strings_of(e->src->data + at, (size_t)strsz);
     return cut_versions(e, &t->names, err);
 }
 
@@ -301,20 +301,21 @@ static bool plausible_function(struct reader *r, const struct entry *s, const st
 {
     struct elf *e = r->e;
     if (is_mips(e) && ((s->other & 0xc0) == 0x80 || (s->other & 0xf0) == 0xf0)) {
-        image_trouble(e->rd, e->src, BK_EUNSUPPORTED, s->at, "function %.64s is MIPS16 or microMIPS code", sym->name);
+        bk_image_trouble(e->rd, e->src, BK_EUNSUPPORTED, s->at, "function %.64s is MIPS16 or microMIPS code",
+                         sym->name);
         return false;
     }
     if (in == NULL)
         return true;
     if (sym->addr < in->addr || sym->addr - in->addr >= in->size) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, s->at, "function %.64s at 0x%llx is not inside its section %.32s",
-                      sym->name, (unsigned long long)s->value, in->name);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->at, "function %.64s at 0x%llx is not inside its section %.32s",
+                         sym->name, (unsigned long long)s->value, in->name);
         return false;
     }
     if (sym->size > in->size - (sym->addr - in->addr)) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, s->at,
-                      "function %.64s: 0x%llx bytes run past the end of its section %.32s; size not used", sym->name,
-                      (unsigned long long)s->size, in->name);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->at,
+                         "function %.64s: 0x%llx bytes run past the end of its section %.32s; size not used", sym->name,
+                         (unsigned long long)s->size, in->name);
         sym->size = 0;
     }
     return true;
@@ -326,13 +327,14 @@ static const char *name_of(struct reader *r, const struct table *t, const struct
     struct elf *e = r->e;
     const char *name = elf_string(&t->names, s->name);
     if (name == NULL) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, s->at, "a symbol's name at 0x%x is not in the string table", s->name);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->at, "a symbol's name at 0x%x is not in the string table",
+                         s->name);
         return NULL;
     }
     if (strnlen(name, LONG_NAME + 1) > LONG_NAME) {
         size_t n = strnlen(name, r->long_names_left + 1);
         if (n > r->long_names_left) {
-            image_trouble(e->rd, e->src, BK_ELIMIT, s->at, "a symbol's name is too long");
+            bk_image_trouble(e->rd, e->src, BK_ELIMIT, s->at, "a symbol's name is too long");
             return NULL;
         }
         r->long_names_left -= n;
@@ -359,7 +361,7 @@ static int take_entry(struct reader *r, const struct table *t, const struct entr
     if (in == NULL && e->n_sh == 0)
         in = bk_image_section_at(&e->img, s->value);
     if (in == NULL && !s->reserved && s->section != SHN_UNDEF && e->n_sh > 0) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, s->at, "symbol %.64s: there is no section %u", name, s->section);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->at, "symbol %.64s: there is no section %u", name, s->section);
         return BK_OK;
     }
     uint64_t addr = address_of(e, s, i);
@@ -503,7 +505,7 @@ static int read_tables(struct reader *r, struct bk_error *err)
     return rc == BK_OK ? read_table(r, &t, false, err) : rc;
 }
 
-int elf_read_symbols(struct elf *e, struct bk_error *err)
+int bk_elf_read_symbols(struct elf *e, struct bk_error *err)
 {
     struct reader r = {.e = e, .long_names_left = LONG_NAME_TOTAL};
     int rc = read_tables(&r, err);

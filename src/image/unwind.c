@@ -222,7 +222,7 @@ static bool read_cie(uint8_t *enc, const struct unwinder *u, const struct region
 
 static void eh_trouble(const struct unwinder *u, const struct region *r, size_t at, const char *what)
 {
-    image_trouble(u->e->rd, u->e->src, BK_EFORMAT, r->offset + at, "call-frame table: %s", what);
+    bk_image_trouble(u->e->rd, u->e->src, BK_EFORMAT, r->offset + at, "call-frame table: %s", what);
 }
 
 static void take_fde(struct unwinder *u, const struct region *r, const struct record *rec, uint8_t enc)
@@ -236,9 +236,9 @@ static void take_fde(struct unwinder *u, const struct region *r, const struct re
     else if (size == 0)
         return; /* what the linker leaves of a discarded function */
     else if (!is_code(u, begin, size))
-        image_trouble(u->e->rd, u->e->src, BK_EFORMAT, r->offset + rec->at,
-                      "call-frame table: range 0x%llx + 0x%llx is not inside a code section", (unsigned long long)begin,
-                      (unsigned long long)size);
+        bk_image_trouble(u->e->rd, u->e->src, BK_EFORMAT, r->offset + rec->at,
+                         "call-frame table: range 0x%llx + 0x%llx is not inside a code section",
+                         (unsigned long long)begin, (unsigned long long)size);
     else
         add_range(u, begin, size);
 }
@@ -293,9 +293,9 @@ static void read_exidx(struct unwinder *u, const struct region *r)
         /* The linker closes the table with an entry at the end of the code. */
         if (second == EXIDX_CANTUNWIND && !(first & 0x80000000) && addr > 0 && is_code(u, addr - 1, 1))
             continue;
-        image_trouble(e->rd, e->src, BK_EFORMAT, r->offset + at,
-                      "exception index: an entry for 0x%llx, which is not inside a code section",
-                      (unsigned long long)addr);
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, r->offset + at,
+                         "exception index: an entry for 0x%llx, which is not inside a code section",
+                         (unsigned long long)addr);
     }
 }
 
@@ -306,7 +306,7 @@ typedef void table_reader(struct unwinder *u, const struct region *r);
 static void read_region(struct unwinder *u, const struct region *r, table_reader *read)
 {
     if (r->size > u->left) {
-        image_trouble(u->e->rd, u->e->src, BK_ELIMIT, r->offset, "unwind tables overlap; the rest is not read");
+        bk_image_trouble(u->e->rd, u->e->src, BK_ELIMIT, r->offset, "unwind tables overlap; the rest is not read");
         return;
     }
     u->left -= r->size;
@@ -354,7 +354,7 @@ static void read_eh_frame_segment(struct unwinder *u)
     uint64_t addr = enc == PE_OMIT ? 0 : read_pointer(u, &hdr, &c, enc);
     const struct bk_section *s = bk_image_section_at(&e->img, addr);
     if (c.failed || version != 1 || s == NULL || s->data == NULL) {
-        image_trouble(e->rd, e->src, BK_EFORMAT, p->offset, "the call-frame header does not lead to a table");
+        bk_image_trouble(e->rd, e->src, BK_EFORMAT, p->offset, "the call-frame header does not lead to a table");
         return;
     }
     size_t skip = (size_t)(addr - s->addr);
@@ -380,7 +380,7 @@ static void find_bases(struct unwinder *u)
         if (u->text_base == 0 && strcmp(e->sect[i].name, ".text") == 0)
             u->text_base = e->sect[i].addr;
     }
-    struct bk_cursor c = elf_dynamic(e);
+    struct bk_cursor c = bk_elf_dynamic(e);
     for (uint64_t tag = elf_word(e, &c); tag != DT_NULL && !c.failed; tag = elf_word(e, &c)) {
         uint64_t value = elf_word(e, &c);
         if (tag == DT_PLTGOT)
@@ -419,7 +419,7 @@ static int finish(struct unwinder *u, struct bk_error *err)
     return BK_OK;
 }
 
-int elf_read_unwinds(struct elf *e, struct bk_error *err)
+int bk_elf_read_unwinds(struct elf *e, struct bk_error *err)
 {
     struct unwinder u = {.e = e, .left = e->src->size};
     find_bases(&u);
