@@ -19,6 +19,7 @@ readline   readline
 sqlite     sqlite3
 libxml2    libxml2
 nettle     nettle
+openssl    openssl
 '
 
 # so NAME "FLAGS" FILE...: compiles each file position-independent at $LEVEL and links all into $KEEP/NAME.
@@ -125,3 +126,18 @@ libxml2_compile() {
 # Without GMP: the symmetric half.
 nettle_configure() { gnu_configure --disable-assembler --disable-public-key --disable-documentation --disable-openssl; }
 nettle_compile() { gnu_make . libnettle.so && cp -L libnettle.so "$KEEP/"; }
+
+# Its Configure takes the level among its own arguments; without no-asm it would be assembly of its own for each processor.
+openssl_configure() { :; }
+openssl_compile() {
+    local target=linux-x86_64
+    case $HOST in
+        "") ;;
+        arm-*) target=linux-armv4 ;;
+        aarch64-*) target=linux-aarch64 ;;
+        i686-*) target=linux-x86 ;;
+        mipsel-*) target=linux-mips32 ;;
+    esac
+    { [ ! -f Makefile ] || make -s clean >/dev/null; } && ./Configure "$target" no-tests no-asm shared "$LEVEL" && make -s build_libs &&
+        cp -L libcrypto.so.3 libssl.so.3 "$KEEP/"
+}
