@@ -304,12 +304,8 @@ static int build_subsampling(struct i2v *t, struct bk_error *err)
 typedef float lanes __attribute__((vector_size(LANES / 2 * sizeof(float))));
 
 /* One input vector against its target (the first) and the noise words: word2vec's inner loop. */
-#if defined(__x86_64__)
-__attribute__((target_clones("avx2", "default")))
-#endif
-static void
-train_pair(float *in, float *out, float *sum, const uint32_t *target, size_t n, size_t stride, float rate,
-           const float *sigmoid)
+static inline __attribute__((always_inline)) void train_pair(float *in, float *out, float *sum, const uint32_t *target,
+                                                             size_t n, size_t stride, float rate, const float *sigmoid)
 {
     lanes *h = (lanes *)in, *g = (lanes *)sum;
     size_t m = stride / (LANES / 2);
@@ -340,6 +336,33 @@ train_pair(float *in, float *out, float *sum, const uint32_t *target, size_t n, 
     for (size_t i = 0; i < m; i++)
         h[i] += g[i];
 }
+
+typedef void train_pair_fn(float *in, float *out, float *sum, const uint32_t *target, size_t n, size_t stride,
+                           float rate, const float *sigmoid);
+
+static void train_pair_any(float *in, float *out, float *sum, const uint32_t *target, size_t n, size_t stride,
+                           float rate, const float *sigmoid)
+{
+    train_pair(in, out, sum, target, n, stride, rate, sigmoid);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void train_pair_avx2(float *in, float *out, float *sum, const uint32_t *target,
+                                                            size_t n, size_t stride, float rate, const float *sigmoid)
+{
+    train_pair(in, out, sum, target, n, stride, rate, sigmoid);
+}
+
+static train_pair_fn *fastest_train_pair(void)
+{
+    return __builtin_cpu_supports("avx2") ? train_pair_avx2 : train_pair_any;
+}
+#else
+static train_pair_fn *fastest_train_pair(void)
+{
+    return train_pair_any;
+}
+#endif
 
 static uint32_t draw_noise(const struct stream *s, struct bk_rng *rng)
 {
@@ -385,6 +408,7 @@ static void train_slice(void *ctx, size_t item, unsigned worker)
         return;
     float *in = t->copy[shard][0], *out = t->copy[shard][1];
     uint32_t *hits_in = t->hits[shard][0], *hits_out = t->hits[shard][1];
+    train_pair_fn *train_one = fastest_train_pair();
     for (size_t i = 0; i < words->n; i++) {
         double done =
             (t->epoch + ((double)t->round + (double)i / (double)words->n) / (double)t->n_rounds) / t->opt.epochs;
@@ -404,7 +428,7 @@ static void train_slice(void *ctx, size_t item, unsigned worker)
             hits_in[words->v[c]]++;
             for (size_t k = 0; k < n; k++)
                 hits_out[target[k]]++;
-            train_pair(in + words->v[c] * t->stride, out, sum, target, n, t->stride, rate, t->sigmoid);
+            train_one(in + words->v[c] * t->stride, out, sum, target, n, t->stride, rate, t->sigmoid);
         }
     }
 }
