@@ -448,7 +448,7 @@ static int train_epoch(struct trainer *t, struct bk_history *h, uint64_t *pairs,
     size_t anchors = t->opt.batch / 2, n_batches = 0, n_losses = 0;
     *pairs = 0;
     for (size_t at = 0; at < e.n && !rc; at += anchors) {
-        double loss, penalty;
+        double loss = 0, penalty = 0;
         rc = bk_batch_draw(&t->batch, &e, at, e.n - at < anchors ? e.n - at : anchors, err);
         if (!rc)
             rc = train_batch(t, &loss, &penalty, err);
