@@ -190,5 +190,5 @@ const struct cli_command cli_match = {
              "(aliases count, clone suffixes like .isra.0 do not), and --json closes with one object:\n"
              "queries (judged ones), pool (candidates), recall_at_1, recall_at_10, mrr_at_10, min_blocks.",
     .example = "  binkin match --truth /usr/lib/x86_64-linux-gnu/libz.a /usr/lib/x86_64-linux-gnu/libz.so.1\n"
-               "  binkin match -k 5 --threshold 0.9 firmware.bin:0x8a40 libssl.a",
+               "  binkin match -k 5 --threshold 0.9 firmware.elf:0x8a40 libssl.a",
 };
