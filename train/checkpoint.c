@@ -121,11 +121,6 @@ int bk_checkpoint_load(struct bk_trainer_state *s, const char *path, struct bk_e
             if (!(rc = bk_pack_entry(&c, p, block_name[i], err)))
                 rc = bk_floats_read(block[i], c, block_name[i], s->n_params, err);
         }
-        if (rc == BK_ENOTFOUND) { /* an entry, not a file, is missing */
-            rc = BK_EFORMAT;
-            if (err)
-                err->code = rc;
-        }
         bk_pack_close(p);
     }
     if (rc)

@@ -210,16 +210,10 @@ static int bad(struct bk_error *err, const char *entry, const char *what)
     return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "data set, entry \"%s\": %s", entry, what);
 }
 
-static int open_entry(struct bk_cursor *c, const struct bk_pack *p, const char *entry, struct bk_error *err)
-{
-    int rc = bk_pack_entry(c, p, entry, err);
-    return rc == BK_ENOTFOUND ? bad(err, entry, "not there") : rc;
-}
-
 static int read_info(struct bk_dataset_info *info, const struct bk_pack *p, struct bk_error *err)
 {
     struct bk_cursor c;
-    int rc = open_entry(&c, p, "info", err);
+    int rc = bk_pack_entry(&c, p, "info", err);
     if (rc)
         return rc;
     uint32_t version = bk_read_u32(&c);
@@ -249,7 +243,7 @@ static int read_strings(struct bk_strtab *t, const struct bk_pack *p, const char
                         struct bk_error *err)
 {
     struct bk_cursor c;
-    int rc = open_entry(&c, p, entry, err);
+    int rc = bk_pack_entry(&c, p, entry, err);
     if (rc)
         return rc;
     while (c.pos < c.size) {
@@ -273,7 +267,7 @@ static int read_strings(struct bk_strtab *t, const struct bk_pack *p, const char
 static int open_rows(struct bk_cursor *c, const struct bk_pack *p, const char *entry, size_t row, size_t *n,
                      struct bk_error *err)
 {
-    int rc = open_entry(c, p, entry, err);
+    int rc = bk_pack_entry(c, p, entry, err);
     if (rc)
         return rc;
     *n = c->size / row;
@@ -419,7 +413,7 @@ static int read_functions(struct bk_dataset *d, struct owner *o, size_t *n_ids, 
 static int read_ids(struct bk_dataset *d, struct owner *o, size_t n_ids, const struct bk_pack *p, struct bk_error *err)
 {
     struct bk_cursor c;
-    int rc = open_entry(&c, p, "ids", err);
+    int rc = bk_pack_entry(&c, p, "ids", err);
     if (rc)
         return rc;
     if (c.size % 4 || c.size / 4 != n_ids || n_ids != d->info.n_word_total)

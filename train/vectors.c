@@ -106,11 +106,6 @@ static int read_pack(struct bk_vectors *out, const struct bk_pack *p, struct bk_
         rc = read_table(out, p, err);
     if (!rc)
         rc = read_options(out, p, err);
-    if (rc == BK_ENOTFOUND) { /* an entry, not a file, is missing */
-        rc = BK_EFORMAT;
-        if (err)
-            err->code = rc;
-    }
     if (rc)
         bk_vectors_done(out);
     return rc;

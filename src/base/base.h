@@ -157,7 +157,7 @@ BK_MUST_CHECK int bk_pack_open(struct bk_pack **out, const char *path, const cha
 BK_MUST_CHECK int bk_pack_open_bytes(struct bk_pack **out, const uint8_t *data, size_t size, const char kind[4],
                                      unsigned major, struct bk_error *err);
 void bk_pack_close(struct bk_pack *p);
-/* A cursor over one entry; BK_ENOTFOUND names the missing entry. Entry bytes stay valid until close. */
+/* A cursor over one entry; BK_EFORMAT names a missing one. Entry bytes stay valid until close. */
 BK_MUST_CHECK int bk_pack_entry(struct bk_cursor *out, const struct bk_pack *p, const char *name, struct bk_error *err);
 /* The checksum in the header, which covers kind, version and every entry's checksum: names a file's whole content. */
 uint64_t bk_pack_hash(const struct bk_pack *p);

@@ -324,7 +324,7 @@ int bk_pack_entry(struct bk_cursor *out, const struct bk_pack *p, const char *na
         *out = bk_cursor_at(NULL, 0, 0, false);
         if (p->path)
             bk_error_file(err, p->path, NULL);
-        return bk_fail(err, BK_ENOTFOUND, BK_NO_OFFSET, "no entry \"%s\"", name);
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "no entry \"%s\"", name);
     }
     *out = bk_cursor_at(e->data, (size_t)e->size, 0, false);
     return BK_OK;

@@ -386,11 +386,6 @@ static int read_pack(struct bk_model **out, const struct bk_pack *p, struct bk_e
         rc = read_params(h, p, err);
     if (!rc)
         rc = read_provenance(h, p, err);
-    if (rc == BK_ENOTFOUND) { /* an entry, not a file, is missing */
-        rc = BK_EFORMAT;
-        if (err)
-            err->code = rc;
-    }
     if (rc)
         bk_model_close(&h->m);
     else

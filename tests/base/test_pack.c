@@ -53,7 +53,7 @@ static void round_trip(void **state)
     expect_sample(p);
     struct bk_cursor c;
     struct bk_error err = {0};
-    assert_int_equal(bk_pack_entry(&c, p, "firs", &err), BK_ENOTFOUND);
+    assert_int_equal(bk_pack_entry(&c, p, "firs", &err), BK_EFORMAT);
     assert_string_equal(err.message, "no entry \"firs\"");
     assert_string_equal(err.file, path);
     bk_read_u8(&c);

@@ -516,7 +516,7 @@ static void an_error_names_the_file(void **state)
     struct bk_error err;
     assert_int_equal(bk_dataset_open(&d, out, &err), BK_EFORMAT);
     assert_string_equal(err.file, out);
-    assert_string_equal(err.message, "data set, entry \"files\": not there");
+    assert_string_equal(err.message, "no entry \"files\"");
     free(out);
     free(file);
     parts_free(&p);
