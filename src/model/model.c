@@ -419,6 +419,22 @@ int bk_model_open_bytes(struct bk_model **out, const uint8_t *data, size_t size,
     return rc;
 }
 
+int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n, struct bk_error *err)
+{
+    uint32_t v = bk_strtab_count(m->words);
+    size_t d = m->net.d;
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= v)
+            return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "word id %u of %u", ids[i], v);
+        memcpy(out + i * d, m->word_vectors + ids[i] * d, d * sizeof *out);
+        for (size_t k = 0; k < d; k++)
+            if (!isfinite(out[i * d + k]))
+                return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "word_vectors: the vector of word %u is not finite",
+                               ids[i]);
+    }
+    return BK_OK;
+}
+
 /* ---- writing ------------------------------------------------------------ */
 
 /* Buffers that must live until the pack is committed: config, vocabulary, word vectors, tensors. */

@@ -110,6 +110,10 @@ void bk_model_close(struct bk_model *m);
  * `m` is only read; what is not finite is refused. */
 BK_MUST_CHECK int bk_model_save(const struct bk_model *m, const char *path, bool half, struct bk_error *err);
 
+/* Word vectors (n x D) of `ids`. BK_EINVAL: an id that is no word; BK_EFORMAT: a number of the file is not finite. Thread-safe. */
+BK_MUST_CHECK int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n,
+                                   struct bk_error *err);
+
 /* Unit vectors (n x O) of n functions, packed in fixed batches: independent of `threads`, and of the neighbours in the batch but
  * for rounding; equal inputs of one call give equal vectors. A function without words gives the zero vector. `progress`,
  * NULL allowed, is called now and then on the calling thread. */
