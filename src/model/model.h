@@ -69,18 +69,35 @@ struct bk_seq {
     size_t n;
 };
 
+/* The weights laid out for products. Immutable between two bk_prepare(); shared by threads. `backward`: for training too. */
+struct bk_prepared;
+BK_MUST_CHECK int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, bool backward,
+                                  struct bk_error *err);
+void bk_prepared_free(struct bk_prepared *w);
+/* Lays out `params`, which must live as long as they are used here. */
+void bk_prepare(struct bk_prepared *w, const bk_real *params, unsigned threads);
+/* What the network makes of a word alone, the input halves of the GRU and of SFF: bk_word_columns() numbers for each of the `n` vectors
+ * x (n x D). */
+size_t bk_word_columns(const struct bk_net_config *cfg);
+void bk_prepared_words(bk_real *xw, const struct bk_prepared *w, const bk_real *x, size_t n);
+
 /* Scratch and activations of one shard; reused from batch to batch, grows as needed. One per thread. */
 struct bk_pass;
 BK_MUST_CHECK int bk_pass_new(struct bk_pass **out, const struct bk_net_config *cfg, struct bk_error *err);
 void bk_pass_free(struct bk_pass *p);
 /* f (B x O) of `b` functions; words: V x D word vectors, `n_words` = V, ids checked against it (BK_EINVAL). `penalty`, NULL allowed, receives
  * sum over the functions of ||A A^T - I||_F^2, A (R x T) the attention of the function. Keeps the activations
- * for one bk_pass_backward() when `keep`. */
-BK_MUST_CHECK int bk_pass_forward(struct bk_pass *p, bk_real *f, const bk_real *params, const bk_real *words,
+ * for one bk_pass_backward() when `keep`. The vector of a function does not depend on the others of the batch. */
+BK_MUST_CHECK int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *words,
                                   size_t n_words, const struct bk_seq *seqs, size_t b, bool keep, double *penalty,
                                   struct bk_error *err);
-/* Adds to `grads` (one block like params) the gradient of sum(df * f) + penalty_scale * penalty. */
-void bk_pass_backward(struct bk_pass *p, bk_real *grads, const bk_real *params, const bk_real *df,
+/* The same over words whose columns are at hand: word `id` of `n_words` has those at xw + row[id] * bk_word_columns(). */
+BK_MUST_CHECK int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *xw,
+                                const uint32_t *row, size_t n_words, const struct bk_seq *seqs, size_t b,
+                                struct bk_error *err);
+/* Adds to `grads` (one block like params) the gradient of sum(df * f) + penalty_scale * penalty. `w` as forward had it,
+ * prepared for backward. */
+void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w, const bk_real *df,
                       double penalty_scale);
 
 /* ---- the model file --------------------------------------------------- */

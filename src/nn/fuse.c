@@ -10,14 +10,14 @@ enum { SFF_ROWS = 256 };
 
 size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk)
 {
-    return (SFF_ROWS + pk->b) * s->n;
+    return (SFF_ROWS + pk->b) * bk_padded(s->n);
 }
 
 /* tanh grows with its argument, so the maximum is taken before it. */
 void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, const bk_real *h, bk_real *scratch)
 {
     const struct bk_kernels *k = bk_kernels();
-    size_t n = s->n;
+    size_t n = bk_padded(s->n);
 #ifdef BK_REAL_DOUBLE
     const bk_real lowest = -DBL_MAX;
 #else
@@ -25,13 +25,13 @@ void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real
 #endif
     for (size_t i = 0; i < pk->b * n; i++)
         q[i] = lowest;
-    memset(s->arg, 0, pk->b * n * sizeof *s->arg);
+    if (s->arg)
+        memset(s->arg, 0, pk->b * n * sizeof *s->arg);
     for (size_t at = 0; at < pk->t;) {
         size_t first = pk->row[at], end = at;
         while (end < pk->t && pk->row[end] - first < SFF_ROWS)
             end++;
-        bk_gemm(BK_N, BK_T, pk->row[end] - first, n, s->u, 1, h + first * s->u, s->u, s->w + s->d, s->d + s->u, 0,
-                scratch, n);
+        bk_product(scratch, n, &s->wh, pk->row[end] - first, h + first * s->ldh, s->ldh, false);
         for (; at < end; at++)
             k->sff_max(q, s->arg, scratch + (pk->row[at] - first) * n, s->xw, s->ldxw, s->word + pk->row[at],
                        pk->row[at], bk_packing_active(pk, at), n);
@@ -41,19 +41,20 @@ void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real
 
 /* One position alone receives the gradient of each output. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
-                     const bk_real *dq, const bk_real *q, const bk_real *x, size_t ldx, const bk_real *h)
+                     const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
+                     const bk_real *h)
 {
     const struct bk_kernels *k = bk_kernels();
-    size_t d = s->d, u = s->u, n = s->n;
+    size_t d = s->d, u = s->u, ldq = bk_padded(s->n);
     for (size_t i = 0; i < pk->b; i++)
-        for (size_t j = 0; j < n; j++) {
-            bk_real g = dq[i * n + j] * (1 - q[i * n + j] * q[i * n + j]);
-            size_t row = s->arg[i * n + j];
+        for (size_t j = 0; j < s->n; j++) {
+            bk_real g = dq[i * ldq + j] * (1 - q[i * ldq + j] * q[i * ldq + j]);
+            size_t row = s->arg[i * ldq + j];
             bk_real *dwj = dw + j * (d + u);
             dbias[j] += g;
             k->axpy(dwj, g, x + s->word[row] * ldx, d);
-            k->axpy(dwj + d, g, h + row * u, u);
-            k->axpy(dh + row * u, g, s->w + j * (d + u) + d, u);
+            k->axpy(dwj + d, g, h + row * s->ldh, u);
+            k->axpy(dh + row * s->ldh, g, w + j * (d + u) + d, u);
         }
 }
 

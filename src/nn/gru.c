@@ -3,75 +3,54 @@
 
 #include <string.h>
 
-/* State before the first word of functions [from, active) of step `at`. */
-static void begin(const struct bk_gru *g, const struct bk_packing *pk, size_t at, size_t from)
+/* Keeps the states before: those of the first `before` rows are in h, the others are zero. */
+static void keep_states(bk_real *prev, const bk_real *h, size_t ldh, size_t before, size_t rows, size_t w)
 {
-    size_t active = bk_packing_active(pk, at);
-    if (from < active)
-        memset(g->prev + (pk->row[at] + from) * g->s, 0, (active - from) * g->s * sizeof *g->prev);
+    for (size_t i = 0; i < before; i++)
+        memcpy(prev + i * w, h + i * ldh, w * sizeof *prev);
+    memset(prev + before * w, 0, (rows - before) * w * sizeof *prev);
 }
 
 void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, const bk_real *xw,
                     size_t ldxw)
 {
     const struct bk_kernels *k = bk_kernels();
-    size_t s = g->s;
-    begin(g, pk, g->reverse ? pk->t - 1 : 0, 0);
+    size_t w = bk_padded(g->s);
     for (size_t step = 0; step < pk->t; step++) {
         size_t at = g->reverse ? pk->t - 1 - step : step, row = pk->row[at], n = bk_packing_active(pk, at);
-        size_t next = g->reverse ? at - 1 : at + 1, going_on = 0;
-        bk_real *gate = g->gate + row * 2 * s, *cand = g->cand + row * s;
-        bk_real *prev = g->prev + row * s, *rh = g->rh + row * s, *next_prev = NULL;
-        if (step + 1 < pk->t) {
-            size_t active = bk_packing_active(pk, next);
-            going_on = n < active ? n : active;
-            next_prev = g->prev + pk->row[next] * s;
-            begin(g, pk, next, going_on);
-        }
-        k->gru_load(gate, cand, xw, ldxw, g->word + row, n, s);
-        bk_gemm(BK_N, BK_N, n, 2 * s, s, 1, prev, s, g->wg, 2 * s, 1, gate, 2 * s);
-        k->gru_gates(gate, rh, prev, n, s);
-        bk_gemm(BK_N, BK_N, n, s, s, 1, rh, s, g->wc, s, 1, cand, s);
-        k->gru_state(h + row * ldh, ldh, next_prev, going_on, gate, cand, prev, n, s);
+        size_t last = g->reverse ? at + 1 : at - 1; /* the step before, if there is one */
+        size_t before = step == 0 ? 0 : g->reverse ? bk_packing_active(pk, last) : n;
+        const bk_real *prev = step == 0 ? h : h + pk->row[last] * ldh;
+        size_t kept = g->prev ? row : 0;
+        bk_real *gate = g->gate + kept * 2 * w, *cand = g->cand + kept * w, *rh = g->rh + kept * w;
+        if (g->prev)
+            keep_states(g->prev + kept * w, prev, ldh, before, n, w);
+        bk_product(gate, 2 * w, &g->wg, before, prev, ldh, false);
+        k->gru_gates(gate, rh, xw, ldxw, g->word + row, prev, ldh, before, n, w);
+        bk_product(cand, w, &g->wc, before, rh, w, false);
+        k->gru_state(h + row * ldh, ldh, cand, gate, xw + 2 * w, ldxw, g->word + row, prev, ldh, before, n, w);
     }
 }
 
-static void transpose(bk_real *out, const bk_real *in, size_t rows, size_t cols)
+void bk_gru_backward(const struct bk_gru *g, const struct bk_weights *back_g, const struct bk_weights *back_c,
+                     const struct bk_packing *pk, bk_real *dwg, bk_real *dwc, bk_real *dxw, size_t lddxw,
+                     const bk_real *dh, size_t lddh, bk_real *scratch)
 {
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++)
-            out[j * rows + i] = in[i * cols + j];
-}
-
-/* carry and drh of b rows, and both weights transposed: small products are fastest untransposed. */
-size_t bk_gru_scratch(size_t s, size_t b)
-{
-    return 2 * b * s + 3 * s * s;
-}
-
-void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *dwg, bk_real *dwc, bk_real *dxw,
-                     size_t lddxw, const bk_real *dh, size_t lddh, bk_real *scratch)
-{
-    enum { CHUNK = 512 }; /* rows of a weight gradient at a time: short sums are the faster products */
     const struct bk_kernels *k = bk_kernels();
-    size_t s = g->s;
-    bk_real *carry = scratch, *drh = carry + pk->b * s, *wgt = drh + pk->b * s, *wct = wgt + 2 * s * s;
-    transpose(wgt, g->wg, s, 2 * s);
-    transpose(wct, g->wc, s, s);
-    memset(carry, 0, pk->b * s * sizeof *carry);
+    size_t s = g->s, w = bk_padded(s);
+    bk_real *carry = scratch, *drh = carry + pk->b * w;
+    memset(carry, 0, pk->b * w * sizeof *carry);
     for (size_t step = 0; step < pk->t; step++) {
         size_t at = g->reverse ? step : pk->t - 1 - step, row = pk->row[at], n = bk_packing_active(pk, at);
-        bk_real *gate = g->gate + row * 2 * s, *cand = g->cand + row * s;
-        const bk_real *prev = g->prev + row * s;
-        k->gru_state_back(carry, gate, cand, dh + row * lddh, lddh, prev, n, s);
-        bk_gemm(BK_N, BK_N, n, s, s, 1, cand, s, wct, s, 0, drh, s);
-        k->gru_gates_back(carry, gate, drh, prev, n, s);
-        bk_gemm(BK_N, BK_N, n, s, 2 * s, 1, gate, 2 * s, wgt, s, 1, carry, s);
-        k->gru_unload(dxw, lddxw, gate, cand, g->word + row, n, s);
+        bk_real *gate = g->gate + row * 2 * w, *cand = g->cand + row * w;
+        const bk_real *prev = g->prev + row * w;
+        k->gru_state_back(carry, gate, cand, dh + row * lddh, lddh, prev, n, w);
+        bk_product(drh, w, back_c, n, cand, w, false);
+        k->gru_gates_back(carry, gate, drh, prev, n, w);
+        bk_product(carry, w, back_g, n, gate, 2 * w, true);
+        k->gru_unload(dxw, lddxw, gate, cand, g->word + row, n, w);
     }
-    for (size_t from = 0; from < pk->m; from += CHUNK) {
-        size_t n = pk->m - from < CHUNK ? pk->m - from : CHUNK;
-        bk_gemm(BK_T, BK_N, s, 2 * s, n, 1, g->prev + from * s, s, g->gate + from * 2 * s, 2 * s, 1, dwg, 2 * s);
-        bk_gemm(BK_T, BK_N, s, s, n, 1, g->rh + from * s, s, g->cand + from * s, s, 1, dwc, s);
-    }
+    bk_gemm(BK_T, BK_N, s, s, pk->m, g->prev, w, g->gate, 2 * w, true, dwg, 2 * s);
+    bk_gemm(BK_T, BK_N, s, s, pk->m, g->prev, w, g->gate + w, 2 * w, true, dwg + s, 2 * s);
+    bk_gemm(BK_T, BK_N, s, s, pk->m, g->rh, w, g->cand, w, true, dwc, s);
 }

@@ -1,5 +1,5 @@
 /* The loops that the compiler vectorises. This file is compiled once for each instruction set with
- * BK_KERNELS naming the table it defines; nothing here may branch on the data. */
+ * BK_KERNELS and BK_SET_NAME naming the table it defines; nothing here may branch on the data. */
 #include "nn/nn_int.h"
 
 #include <math.h>
@@ -147,74 +147,79 @@ static void k_inverse(bk_real *y, size_t n)
         y[i] = 1 / y[i];
 }
 
-static void k_gru_load(bk_real *restrict gate, bk_real *restrict cand, const bk_real *restrict xw, size_t ldxw,
-                       const uint32_t *restrict word, size_t rows, size_t s)
-{
-    for (size_t i = 0; i < rows; i++) {
-        const bk_real *x = xw + word[i] * ldxw;
-        memcpy(gate + i * 2 * s, x, 2 * s * sizeof *x);
-        memcpy(cand + i * s, x + 2 * s, s * sizeof *x);
-    }
-}
-
 static void k_gru_unload(bk_real *restrict dxw, size_t lddxw, const bk_real *restrict gate,
-                         const bk_real *restrict cand, const uint32_t *restrict word, size_t rows, size_t s)
+                         const bk_real *restrict cand, const uint32_t *restrict word, size_t rows, size_t w)
 {
     for (size_t i = 0; i < rows; i++) {
-        k_add(dxw + word[i] * lddxw, gate + i * 2 * s, 2 * s);
-        k_add(dxw + word[i] * lddxw + 2 * s, cand + i * s, s);
+        k_add(dxw + word[i] * lddxw, gate + i * 2 * w, 2 * w);
+        k_add(dxw + word[i] * lddxw + 2 * w, cand + i * w, w);
     }
 }
 
-static void k_gru_gates(bk_real *restrict gate, bk_real *restrict rh, const bk_real *restrict prev, size_t rows,
-                        size_t s)
+static void k_gru_gates(bk_real *restrict gate, bk_real *restrict rh, const bk_real *restrict xw, size_t ldxw,
+                        const uint32_t *restrict word, const bk_real *restrict prev, size_t ldprev, size_t before,
+                        size_t rows, size_t w)
 {
-    for (size_t i = 0; i < rows * 2 * s; i++)
-        gate[i] = sigmoid1(gate[i]);
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < s; j++)
-            rh[i * s + j] = gate[i * 2 * s + j] * prev[i * s + j];
+    for (size_t i = 0; i < rows; i++) {
+        const bk_real *restrict x = xw + word[i] * ldxw, *restrict p = prev + i * ldprev;
+        bk_real *restrict g = gate + i * 2 * w, *restrict r = rh + i * w;
+        if (i < before) {
+            for (size_t j = 0; j < 2 * w; j++)
+                g[j] = sigmoid1(g[j] + x[j]);
+            for (size_t j = 0; j < w; j++)
+                r[j] = g[j] * p[j];
+        } else {
+            for (size_t j = 0; j < 2 * w; j++)
+                g[j] = sigmoid1(x[j]);
+            memset(r, 0, w * sizeof *r);
+        }
+    }
 }
 
-static void k_gru_state(bk_real *restrict h, size_t ldh, bk_real *restrict next_prev, size_t going_on,
-                        const bk_real *restrict gate, bk_real *restrict cand, const bk_real *restrict prev, size_t rows,
-                        size_t s)
+static void k_gru_state(bk_real *restrict h, size_t ldh, bk_real *restrict cand, const bk_real *restrict gate,
+                        const bk_real *restrict xw, size_t ldxw, const uint32_t *restrict word,
+                        const bk_real *restrict prev, size_t ldprev, size_t before, size_t rows, size_t w)
 {
-    for (size_t i = 0; i < rows * s; i++)
-        cand[i] = tanh1(cand[i]);
     for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < s; j++) {
-            bk_real z = gate[i * 2 * s + s + j], c = cand[i * s + j];
-            h[i * ldh + j] = z * prev[i * s + j] + (1 - z) * c;
-        }
-        if (i < going_on)
-            memcpy(next_prev + i * s, h + i * ldh, s * sizeof *h);
+        const bk_real *restrict x = xw + word[i] * ldxw, *restrict p = prev + i * ldprev;
+        const bk_real *restrict z = gate + i * 2 * w + w;
+        bk_real *restrict c = cand + i * w, *restrict out = h + i * ldh;
+        if (i < before)
+            for (size_t j = 0; j < w; j++) {
+                c[j] = tanh1(c[j] + x[j]);
+                out[j] = z[j] * p[j] + (1 - z[j]) * c[j];
+            }
+        else
+            for (size_t j = 0; j < w; j++) {
+                c[j] = tanh1(x[j]);
+                out[j] = (1 - z[j]) * c[j];
+            }
     }
 }
 
 /* g = dh + carry: the whole gradient of h'. Leaves what flows to the state before through z in carry. */
 static void k_gru_state_back(bk_real *restrict carry, bk_real *restrict gate, bk_real *restrict cand,
                              const bk_real *restrict dh, size_t lddh, const bk_real *restrict prev, size_t rows,
-                             size_t s)
+                             size_t w)
 {
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < s; j++) {
-            bk_real g = dh[i * lddh + j] + carry[i * s + j];
-            bk_real z = gate[i * 2 * s + s + j], c = cand[i * s + j];
-            cand[i * s + j] = g * (1 - z) * (1 - c * c);
-            gate[i * 2 * s + s + j] = g * (prev[i * s + j] - c) * z * (1 - z);
-            carry[i * s + j] = g * z;
+        for (size_t j = 0; j < w; j++) {
+            bk_real g = dh[i * lddh + j] + carry[i * w + j];
+            bk_real z = gate[i * 2 * w + w + j], c = cand[i * w + j];
+            cand[i * w + j] = g * (1 - z) * (1 - c * c);
+            gate[i * 2 * w + w + j] = g * (prev[i * w + j] - c) * z * (1 - z);
+            carry[i * w + j] = g * z;
         }
 }
 
 static void k_gru_gates_back(bk_real *restrict carry, bk_real *restrict gate, const bk_real *restrict drh,
-                             const bk_real *restrict prev, size_t rows, size_t s)
+                             const bk_real *restrict prev, size_t rows, size_t w)
 {
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < s; j++) {
-            bk_real rg = gate[i * 2 * s + j], d = drh[i * s + j];
-            carry[i * s + j] += d * rg;
-            gate[i * 2 * s + j] = d * prev[i * s + j] * rg * (1 - rg);
+        for (size_t j = 0; j < w; j++) {
+            bk_real rg = gate[i * 2 * w + j], d = drh[i * w + j];
+            carry[i * w + j] += d * rg;
+            gate[i * 2 * w + j] = d * prev[i * w + j] * rg * (1 - rg);
         }
 }
 
@@ -224,10 +229,19 @@ static void k_tanh_back(bk_real *restrict dz, const bk_real *restrict z, size_t 
         dz[i] *= 1 - z[i] * z[i];
 }
 
-static void k_relu(bk_real *y, size_t n)
+static void k_bias(bk_real *restrict y, size_t ldy, const bk_real *restrict bias, size_t rows, size_t n, bool relu)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = y[i] > 0 ? y[i] : 0;
+    for (size_t i = 0; i < rows; i++) {
+        bk_real *restrict v = y + i * ldy;
+        if (relu)
+            for (size_t j = 0; j < n; j++) {
+                bk_real x = v[j] + bias[j];
+                v[j] = x > 0 ? x : 0;
+            }
+        else
+            for (size_t j = 0; j < n; j++)
+                v[j] += bias[j];
+    }
 }
 
 static void k_relu_back(bk_real *restrict dy, const bk_real *restrict y, size_t n)
@@ -241,12 +255,13 @@ static void k_sff_max(bk_real *restrict best, uint32_t *restrict arg, const bk_r
                       size_t rows, size_t n)
 {
     for (size_t i = 0; i < rows; i++) {
-        const bk_real *x = xw + word[i] * ldxw;
-        for (size_t j = 0; j < n; j++) {
-            bk_real v = s[i * n + j] + x[j], old = best[i * n + j];
-            best[i * n + j] = v > old ? v : old;
-            arg[i * n + j] = v > old ? first + (uint32_t)i : arg[i * n + j];
-        }
+        const bk_real *restrict x = xw + word[i] * ldxw, *restrict y = s + i * n;
+        bk_real *restrict top = best + i * n;
+        if (arg)
+            for (size_t j = 0; j < n; j++)
+                arg[i * n + j] = y[j] + x[j] > top[j] ? first + (uint32_t)i : arg[i * n + j];
+        for (size_t j = 0; j < n; j++)
+            top[j] = y[j] + x[j] > top[j] ? y[j] + x[j] : top[j];
     }
 }
 
@@ -342,6 +357,8 @@ static void k_adam(bk_real *restrict params, bk_real *restrict m, bk_real *restr
 }
 
 const struct bk_kernels BK_KERNELS = {
+    .name = BK_SET_NAME,
+    .products = &BK_PRODUCTS,
     .exp = k_exp,
     .tanh = k_tanh,
     .sigmoid = k_sigmoid,
@@ -352,14 +369,13 @@ const struct bk_kernels BK_KERNELS = {
     .mul = k_mul,
     .max = k_max,
     .inverse = k_inverse,
-    .gru_load = k_gru_load,
     .gru_unload = k_gru_unload,
     .gru_gates = k_gru_gates,
     .gru_state = k_gru_state,
     .gru_state_back = k_gru_state_back,
     .gru_gates_back = k_gru_gates_back,
     .tanh_back = k_tanh_back,
-    .relu = k_relu,
+    .bias = k_bias,
     .relu_back = k_relu_back,
     .sff_max = k_sff_max,
     .mix = k_mix,

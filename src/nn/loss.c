@@ -72,19 +72,23 @@ double bk_contrast_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t 
         bk_unit_forward(a + i * o, f + anchor[i] * o, o);
         bk_unit_forward(p + i * o, f + positive[i] * o, o);
     }
-    bk_gemm(BK_N, BK_T, n, n, o, inv, a, o, p, o, 0, s, n);
+    bk_gemm(BK_N, BK_T, n, n, o, a, o, p, o, false, s, n);
+    for (size_t i = 0; i < n * n; i++)
+        s[i] *= inv;
     memset(ds, 0, n * n * sizeof *ds);
     double loss = 0;
     for (size_t i = 0; i < n; i++) {
         loss += half_entropy(ds, e, s, label, n, i, i * n, 1);
         loss += half_entropy(ds, e, s, label, n, i, i, n);
     }
-    bk_gemm(BK_N, BK_N, n, o, n, inv, ds, n, p, o, 0, dy, o);
+    for (size_t i = 0; i < n * n; i++)
+        ds[i] *= inv;
+    bk_gemm(BK_N, BK_N, n, o, n, ds, n, p, o, false, dy, o);
     for (size_t i = 0; i < n; i++) {
         const bk_real *x = f + anchor[i] * o;
         bk_unit_backward(df + anchor[i] * o, dy + i * o, a + i * o, sqrt((double)bk_kernels()->dot(x, x, o)), o);
     }
-    bk_gemm(BK_T, BK_N, n, o, n, inv, ds, n, a, o, 0, dy, o);
+    bk_gemm(BK_T, BK_N, n, o, n, ds, n, a, o, false, dy, o);
     for (size_t i = 0; i < n; i++) {
         const bk_real *x = f + positive[i] * o;
         bk_unit_backward(df + positive[i] * o, dy + i * o, p + i * o, sqrt((double)bk_kernels()->dot(x, x, o)), o);

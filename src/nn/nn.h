@@ -20,18 +20,35 @@ typedef double bk_real;
 typedef float bk_real;
 #endif
 
-/* ---- BLAS: this room is its only user ---------------------------------- */
+/* ---- products ----------------------------------------------------------- */
 
-/* Makes BLAS run on the calling thread alone, in the whole process: our own workers are the threads. Idempotent;
- * bk_pass_new() calls it, and whoever calls bk_gemm() without a pass calls it first. */
-void bk_blas_single_thread(void);
-/* Library, version and kernel in use, for example "OpenBLAS 0.3.21 ... SkylakeX ..."; never NULL, static. */
-const char *bk_blas_describe(void);
+/* Columns are made up to a multiple of this, so that rows are whole vectors on every processor. */
+#define BK_PAD 16
+static inline size_t bk_padded(size_t n)
+{
+    return (n + BK_PAD - 1) / BK_PAD * BK_PAD;
+}
+/* The instructions that the loops of this room use here: "plain", "avx2", "avx512". */
+const char *bk_kernels_name(void);
 
 enum bk_op { BK_N, BK_T }; /* a matrix as it is, or transposed */
-/* C (m x n) = alpha * op(A) (m x k) op(B) (k x n) + beta * C. */
-void bk_gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, bk_real alpha, const bk_real *a, size_t lda,
-             const bk_real *b, size_t ldb, bk_real beta, bk_real *c, size_t ldc);
+/* C (m x n) = op(A) (m x k) op(B) (k x n), added to C when `add`. A row of C depends neither on the other rows nor on their number. */
+void bk_gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const bk_real *b,
+             size_t ldb, bool add, bk_real *c, size_t ldc);
+
+/* The right-hand side of many products, laid out once: k x n. */
+struct bk_weights {
+    size_t k, n;
+    const bk_real *panels; /* bk_weights_size() numbers */
+};
+static inline size_t bk_weights_size(size_t k, size_t n)
+{
+    return k * bk_padded(n);
+}
+/* Lays out op(B), k x n. */
+void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
+/* C (m x bk_padded(n), the columns from n on zero) = A (m x k) W, added to C when `add`. */
+void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, const bk_real *a, size_t lda, bool add);
 
 /* ---- elementwise -------------------------------------------------------- */
 
@@ -57,74 +74,87 @@ static inline size_t bk_packing_active(const struct bk_packing *pk, size_t step)
 /* ---- GRU, one direction; the cell of TensorFlow 1 ----------------------- */
 
 /*   [rg, z] = sigmoid([x, h] Wg + bg),  c = tanh([x, rg * h] Wc + bc),  h' = z * h + (1 - z) * c
- * The state has s numbers. What depends on x alone depends on the word alone: it is computed once for each distinct word of
- * the batch, and so is its gradient. */
+ * The state has s numbers, w = bk_padded(s) columns: rg | z lie in 2 w columns, z from w on. What depends on x alone depends
+ * on the word alone: it is computed once for each distinct word, and so is its gradient. What stands in the columns beyond s is
+ * finite and never read as a result. */
 struct bk_gru {
     size_t s;
-    bool reverse;         /* from the last word to the first */
-    const bk_real *wg;    /* s x 2s: the rows of Wg that meet h */
-    const bk_real *wc;    /* s x s */
-    const uint32_t *word; /* m: row -> distinct word */
-    /* Of m rows each, kept from forward to backward: */
-    bk_real *gate; /* x 2s. Forward: [rg, z]; backward: gradient before the sigmoid */
-    bk_real *cand; /* x s. Forward: c; backward: gradient before the tanh */
-    bk_real *prev; /* x s: the state before the step */
-    bk_real *rh;   /* x s: rg * prev */
+    bool reverse;             /* from the last word to the first */
+    struct bk_weights wg, wc; /* s -> 2 w, s -> s: the parts of Wg and Wc that meet h */
+    const uint32_t *word;     /* m: row -> word */
+    /* Where backward follows these have the m rows of the batch and are kept; else b rows, used again at each step, and prev is NULL. */
+    bk_real *gate; /* x 2 w. Forward: [rg, z]; backward: gradient before the sigmoid */
+    bk_real *cand; /* x w. Forward: c; backward: gradient before the tanh */
+    bk_real *rh;   /* x w: rg * the state before */
+    bk_real *prev; /* x w: the state before the step */
 };
-/* xw: distinct words x [x Wg + bg | x Wc + bc], rows ldxw apart. h: m rows of s numbers, ldh apart. */
+/* xw: words x [x Wg + bg | x Wc + bc], 3 w columns laid out like gate and cand, rows ldxw apart. h: m rows of s numbers, ldh apart;
+ * w columns of each row are written. */
 void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, const bk_real *xw,
                     size_t ldxw);
-/* dh is the gradient of h; dwg, dwc, dxw (with its own distance of rows) like wg, wc, xw. */
-void bk_gru_backward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *dwg, bk_real *dwc, bk_real *dxw,
-                     size_t lddxw, const bk_real *dh, size_t lddh, bk_real *scratch);
-size_t bk_gru_scratch(size_t s, size_t b); /* numbers */
+/* back_g (2 w -> s) and back_c (s -> s) are wg and wc transposed. dh is the gradient of h; dwg (s x 2s), dwc (s x s), dxw like xw.
+ * scratch: bk_gru_scratch() numbers. */
+void bk_gru_backward(const struct bk_gru *g, const struct bk_weights *back_g, const struct bk_weights *back_c,
+                     const struct bk_packing *pk, bk_real *dwg, bk_real *dwc, bk_real *dxw, size_t lddxw,
+                     const bk_real *dh, size_t lddh, bk_real *scratch);
+static inline size_t bk_gru_scratch(size_t s, size_t b)
+{
+    return 2 * b * bk_padded(s);
+}
 
 /* ---- self-attention ----------------------------------------------------- */
 
 /*   A = softmax over the positions of a function (Ws2 tanh(Ws1 H^T)),  F = A H
- * Masked by construction: there are no padded positions. */
+ * Masked by construction: there are no padded positions. Rows of h are ldh apart, those of z bk_padded(a), of att
+ * bk_padded(r). */
 struct bk_attention {
-    size_t u, a, r;
-    const bk_real *ws1; /* a x u */
-    const bk_real *ws2; /* r x a */
-    bk_real *z;         /* m x a: tanh(H Ws1^T), kept */
-    bk_real *att;       /* m x r: A^T, kept */
-    bk_real *gram;      /* b x r x r: A A^T - I of each function, kept; NULL: no penalty wanted */
+    size_t u, a, r, ldh;
+    struct bk_weights ws1, ws2; /* u -> a, a -> r: Ws1^T, Ws2^T */
+    bool keep;                  /* backward follows */
+    bk_real *z;                 /* tanh(H Ws1^T): m rows where kept, else BK_ATTENTION_ROWS */
+    bk_real *att;               /* m rows: A^T */
+    bk_real *gram;              /* b x r x r: A A^T - I of each function, kept; NULL: no penalty wanted */
 };
-/* f: b x (r u), row k of F at f + k u. Returns the penalty, sum of ||A A^T - I||_F^2, or 0. scratch: bk_attention_scratch(). */
+#define BK_ATTENTION_ROWS 256
+/* f: b x (r u), row k of F at f + k u, functions bk_padded(r u) apart. Returns the penalty, sum of ||A A^T - I||_F^2, or 0. scratch: bk_attention_scratch(). */
 double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, const bk_real *h,
                             bk_real *scratch);
-/* Adds to dh the gradient through F and penalty_scale times that of the penalty (0: gram may be NULL). */
-void bk_attention_backward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *dws1, bk_real *dws2,
+/* back1 (a -> u) and back2 (r -> a) are Ws1 and Ws2. Adds to dh (like h) the gradient through F and penalty_scale times
+ * that of the penalty (0: gram may be NULL). df like f. */
+void bk_attention_backward(const struct bk_attention *at, const struct bk_weights *back1,
+                           const struct bk_weights *back2, const struct bk_packing *pk, bk_real *dws1, bk_real *dws2,
                            bk_real *dh, const bk_real *df, const bk_real *h, double penalty_scale, bk_real *scratch);
 size_t bk_attention_scratch(const struct bk_attention *at, const struct bk_packing *pk);
 
 /* ---- dense -------------------------------------------------------------- */
 
-/* y (b x out) = [relu] (x (b x in) W^T + bias), W out x in. */
-void bk_dense_forward(bk_real *y, const bk_real *x, const bk_real *w, const bk_real *bias, size_t b, size_t in,
-                      size_t out, bool relu);
-/* y: what forward gave. dy is overwritten by the gradient before the relu. dx is overwritten (not added to). */
+/* y (b rows of bk_padded(w->n)) = [relu] (x (b x w->k, ldx apart) W + bias). bias: w->n numbers. */
+void bk_dense_forward(bk_real *y, const bk_real *x, size_t ldx, const struct bk_weights *w, const bk_real *bias,
+                      size_t b, bool relu);
+/* y: what forward gave. dy (like y) is overwritten by the gradient before the relu. dw: out x in. back (out -> in) is W^T; dx,
+ * rows bk_padded(in) apart, is overwritten (not added to). */
 void bk_dense_backward(bk_real *dx, bk_real *dw, bk_real *dbias, bk_real *dy, const bk_real *y, const bk_real *x,
-                       const bk_real *w, size_t b, size_t in, size_t out, bool relu);
+                       size_t ldx, const struct bk_weights *back, size_t b, bool relu);
 
 /* ---- semantic feature fusion (MFFA-Net) --------------------------------- */
 
 /*   Q = max over the positions i of a function of tanh(W (x_i (+) h_i) + bias)
- * The x half of the product depends on the word alone: xw has it, bias included, for each distinct word. */
+ * The x half of the product depends on the word alone: xw has it, bias included, for each word. Rows of h are ldh apart, those of
+ * q and arg bk_padded(n). */
 struct bk_sff {
-    size_t d, u, n;
-    const bk_real *w;  /* n x (d + u): x half | h half of each row */
-    const bk_real *xw; /* distinct words x n, rows ldxw apart */
+    size_t d, u, n, ldh;
+    struct bk_weights wh; /* u -> n: the h half of W, transposed */
+    const bk_real *xw;    /* words x bk_padded(n), rows ldxw apart */
     size_t ldxw;
-    const uint32_t *word; /* m: row -> distinct word */
-    uint32_t *arg;        /* b x n: the row that gave the maximum, kept */
+    const uint32_t *word; /* m: row -> word */
+    uint32_t *arg;        /* b rows: the row that gave the maximum; NULL: no backward follows */
 };
 void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, const bk_real *h,
                     bk_real *scratch);
-/* x: distinct words x d, rows ldx apart. dq is the gradient of q, and q what forward gave. */
+/* w: n x (d + u). x: words x d, rows ldx apart. dq is the gradient of q, and q what forward gave. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
-                     const bk_real *dq, const bk_real *q, const bk_real *x, size_t ldx, const bk_real *h);
+                     const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
+                     const bk_real *h);
 size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk);
 
 /* ---- attention feature fusion (MFFA-Net): two vectors of n to 2n --------- */

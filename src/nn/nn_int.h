@@ -4,7 +4,11 @@
 
 #include "nn/nn.h"
 
+struct bk_products;
 struct bk_kernels {
+    const char *name;
+    const struct bk_products *products;
+
     void (*exp)(bk_real *y, const bk_real *x, size_t n);
     void (*tanh)(bk_real *y, const bk_real *x, size_t n);
     void (*sigmoid)(bk_real *y, const bk_real *x, size_t n);
@@ -17,24 +21,26 @@ struct bk_kernels {
     void (*max)(bk_real *y, const bk_real *x, size_t n);             /* y = max(y, x) */
     void (*inverse)(bk_real *y, size_t n);                           /* y = 1 / y */
 
-    /* rows of one step; names as in struct bk_gru */
-    void (*gru_load)(bk_real *gate, bk_real *cand, const bk_real *xw, size_t ldxw, const uint32_t *word, size_t rows,
-                     size_t s);
-    void (*gru_unload)(bk_real *dxw, size_t lddxw, const bk_real *gate, const bk_real *cand, const uint32_t *word,
-                       size_t rows, size_t s);
-    void (*gru_gates)(bk_real *gate, bk_real *rh, const bk_real *prev, size_t rows, size_t s);
-    /* the first `going_on` new states go to next_prev as well */
-    void (*gru_state)(bk_real *h, size_t ldh, bk_real *next_prev, size_t going_on, const bk_real *gate, bk_real *cand,
-                      const bk_real *prev, size_t rows, size_t s);
+    /* Rows of one step; names as in struct bk_gru, w = bk_padded(s). `before` of the rows have a state before, prev; for the others it is
+     * zero, and so is what the products gave. gate: on entry the product, then [rg, z]. */
+    void (*gru_gates)(bk_real *gate, bk_real *rh, const bk_real *xw, size_t ldxw, const uint32_t *word,
+                      const bk_real *prev, size_t ldprev, size_t before, size_t rows, size_t w);
+    /* xw: of the candidate. cand: on entry the product, then c. */
+    void (*gru_state)(bk_real *h, size_t ldh, bk_real *cand, const bk_real *gate, const bk_real *xw, size_t ldxw,
+                      const uint32_t *word, const bk_real *prev, size_t ldprev, size_t before, size_t rows, size_t w);
     void (*gru_state_back)(bk_real *carry, bk_real *gate, bk_real *cand, const bk_real *dh, size_t lddh,
-                           const bk_real *prev, size_t rows, size_t s);
+                           const bk_real *prev, size_t rows, size_t w);
     void (*gru_gates_back)(bk_real *carry, bk_real *gate, const bk_real *drh, const bk_real *prev, size_t rows,
-                           size_t s);
+                           size_t w);
+    /* dxw of each row's word += [gate | cand] */
+    void (*gru_unload)(bk_real *dxw, size_t lddxw, const bk_real *gate, const bk_real *cand, const uint32_t *word,
+                       size_t rows, size_t w);
 
     void (*tanh_back)(bk_real *dz, const bk_real *z, size_t n); /* dz *= 1 - z^2 */
-    void (*relu)(bk_real *y, size_t n);
+    /* rows of y, ldy apart: y = y + bias, then relu where wanted */
+    void (*bias)(bk_real *y, size_t ldy, const bk_real *bias, size_t rows, size_t n, bool relu);
     void (*relu_back)(bk_real *dy, const bk_real *y, size_t n);
-    /* best = max(best, s + xw[word]) over rows of n numbers; arg becomes `first` + row where it grew */
+    /* best = max(best, s + xw[word]) over rows of n numbers; arg, NULL allowed, becomes `first` + row where it grew */
     void (*sff_max)(bk_real *best, uint32_t *arg, const bk_real *s, const bk_real *xw, size_t ldxw,
                     const uint32_t *word, uint32_t first, size_t rows, size_t n);
     /* out_i = sum_j w_ij x_j, w_i = softmax_j(scale y_i x_j); e: n scratch */
@@ -45,9 +51,20 @@ struct bk_kernels {
                  const bk_real rate[2]); /* rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
 };
 
-extern const struct bk_kernels bk_kernels_base;
+/* gemm.c; as in nn.h */
+struct bk_products {
+    void (*pack)(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
+    void (*gemm_panels)(enum bk_op t, size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const bk_real *panels,
+                        bool add, bk_real *c, size_t ldc);
+    void (*gemm)(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const bk_real *a, size_t lda,
+                 const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc);
+};
+
+extern const struct bk_kernels bk_kernels_plain;
+extern const struct bk_products bk_products_plain;
 #ifdef BK_NN_X86
 extern const struct bk_kernels bk_kernels_avx2, bk_kernels_avx512;
+extern const struct bk_products bk_products_avx2, bk_products_avx512;
 #endif
 /* The best table this processor can run. */
 const struct bk_kernels *bk_kernels(void);

@@ -1,0 +1,228 @@
+/* Products. A stripe is a few vectors of columns of B, laid out so that the inner loop reads it front to back; its sums stay in
+ * registers while the rows of A are broadcast from where they are. This file is compiled once for each instruction set,
+ * with BK_PRODUCTS naming the table it defines. Each number of C is one chain of fused multiply-adds over k in order: it
+ * depends neither on the other rows nor on their number. */
+#include "nn/nn_int.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64, REGISTERS = 32 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32, REGISTERS = 16 };
+#elif defined(__aarch64__)
+enum { VECTOR_BYTES = 16, REGISTERS = 32 };
+#else
+enum { VECTOR_BYTES = 16, REGISTERS = 16 };
+#endif
+
+enum {
+    LANES = VECTOR_BYTES / sizeof(bk_real),
+    WIDE = 4, /* vectors of a stripe at most */
+    STRIPE = WIDE * LANES,
+    DEEP = 256,     /* of k at a time: a stripe of that depth stays in the caches near the core */
+    TALL = 24,      /* rows of A that meet a block of stripes before the next rows come */
+    PACKED = 16384, /* numbers of B that bk_gemm() lays out at a time */
+    SHARED = 65536  /* numbers of B that all rows of A meet before the next: they stay in the second-level cache */
+};
+
+/* Numbers of any alignment. */
+typedef bk_real lanes __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(bk_real)), may_alias));
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* Rows of A at once: as many as leave registers for the stripe's vectors and the broadcast. */
+#define ROWS(nv) ((REGISTERS - (nv)-1) / (nv) < 12 ? (REGISTERS - (nv)-1) / (nv) : 12)
+
+/* C's rows [0, mr) of nv vectors of a stripe whose rows are ldb apart, the last with `tail` columns when it is `cut`. */
+static inline __attribute__((always_inline)) void tile(const int mr, const int nv, const bool cut, size_t tail,
+                                                       size_t k, const bk_real *a, size_t rs, size_t cs,
+                                                       const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc)
+{
+    lanes sum[12][WIDE];
+    bk_real part[LANES] = {0};
+    const int whole = cut ? nv - 1 : nv;
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            if (!add) {
+                sum[i][v] = (lanes){0};
+            } else if (v < whole) {
+                sum[i][v] = *(const lanes *)(c + (size_t)i * ldc + v * LANES);
+            } else {
+                for (size_t l = 0; l < tail; l++)
+                    part[l] = c[(size_t)i * ldc + (size_t)v * LANES + l];
+                sum[i][v] = *(const lanes *)part;
+            }
+        }
+    }
+    for (size_t p = 0; p < k; p++) {
+        lanes row[WIDE];
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            row[v] = *(const lanes *)(b + p * ldb + (size_t)v * LANES);
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            bk_real x = a[(size_t)i * rs + p * cs];
+            UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[i][v] += row[v] * x;
+        }
+    }
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            if (v < whole) {
+                *(lanes *)(c + (size_t)i * ldc + v * LANES) = sum[i][v];
+            } else {
+                *(lanes *)part = sum[i][v];
+                for (size_t l = 0; l < tail; l++)
+                    c[(size_t)i * ldc + (size_t)v * LANES + l] = part[l];
+            }
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void stripe(const int nv, const bool cut, size_t tail, size_t m, size_t k,
+                                                         const bk_real *a, size_t rs, size_t cs, const bk_real *b,
+                                                         size_t ldb, bool add, bk_real *c, size_t ldc)
+{
+    const int mr = ROWS(nv), half = mr / 2 > 2 ? mr / 2 : 2;
+    size_t i = 0;
+    for (; i + (size_t)mr <= m; i += (size_t)mr)
+        tile(mr, nv, cut, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
+    for (; i + (size_t)half <= m; i += (size_t)half)
+        tile(half, nv, cut, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
+    for (; i < m; i++)
+        tile(1, nv, cut, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
+}
+
+typedef void stripe_fn(size_t tail, size_t m, size_t k, const bk_real *a, size_t rs, size_t cs, const bk_real *b,
+                       size_t ldb, bool add, bk_real *c, size_t ldc);
+
+#define STRIPE_FN(nv, cut)                                                                                             \
+    static void stripe_##nv##_##cut(size_t tail, size_t m, size_t k, const bk_real *a, size_t rs, size_t cs,           \
+                                    const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc)                    \
+    {                                                                                                                  \
+        stripe(nv, cut, tail, m, k, a, rs, cs, b, ldb, add, c, ldc);                                                   \
+    }
+STRIPE_FN(1, 0)
+STRIPE_FN(2, 0)
+STRIPE_FN(3, 0)
+STRIPE_FN(4, 0)
+STRIPE_FN(1, 1)
+STRIPE_FN(2, 1)
+STRIPE_FN(3, 1)
+STRIPE_FN(4, 1)
+static stripe_fn *const stripes[2][WIDE] = {{stripe_1_0, stripe_2_0, stripe_3_0, stripe_4_0},
+                                            {stripe_1_1, stripe_2_1, stripe_3_1, stripe_4_1}};
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Columns of the stripe that begins at column j of n. */
+static size_t stripe_width(size_t n, size_t j)
+{
+    return smaller(STRIPE, bk_padded(n) - j);
+}
+
+/* One stripe: columns [0, have) of op(B), then zeros up to `width`. */
+static void pack_stripe(bk_real *out, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t have, size_t width)
+{
+    enum { SQUARE = 16 }; /* rows at a time, so that both sides of a transposition stay in the cache */
+    for (size_t from = 0; from < k; from += SQUARE) {
+        size_t end = smaller(k, from + SQUARE);
+        if (t == BK_T)
+            for (size_t j = 0; j < have; j++)
+                for (size_t p = from; p < end; p++)
+                    out[p * width + j] = b[j * ldb + p];
+        for (size_t p = from; p < end; p++) {
+            if (t == BK_N)
+                memcpy(out + p * width, b + p * ldb, have * sizeof *out);
+            memset(out + p * width + have, 0, (width - have) * sizeof *out);
+        }
+    }
+}
+
+static void pack(bk_real *out, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n)
+{
+    for (size_t j = 0; j < bk_padded(n); j += STRIPE) {
+        size_t width = stripe_width(n, j), have = j < n ? smaller(width, n - j) : 0;
+        pack_stripe(out, t, t == BK_T ? b + j * ldb : b + j, ldb, k, have, width);
+        out += k * width;
+    }
+}
+
+struct product {
+    size_t m, n, rs, cs, ldc;
+    const bk_real *a;
+    bk_real *c;
+};
+
+/* Columns [from, to) of C += A's columns [p, p + deep) times rows [p, p + deep) of `panels`, whose stripes are k deep and begin with
+ * the one of column `from`. */
+static void block(const struct product *x, size_t from, size_t to, size_t p, size_t deep, const bk_real *panels,
+                  size_t k, size_t skip, bool add)
+{
+    for (size_t i = 0; i < x->m; i += TALL)
+        for (size_t j = from; j < to; j += STRIPE) {
+            size_t columns = smaller(STRIPE, x->n - j), nv = (columns + LANES - 1) / LANES, tail = columns % LANES;
+            size_t width = stripe_width(x->n, j);
+            stripes[tail != 0][nv - 1](tail, smaller(TALL, x->m - i), deep, x->a + i * x->rs + p * x->cs, x->rs, x->cs,
+                                       panels + k * (j - from) + skip * width, width, add, x->c + i * x->ldc + j,
+                                       x->ldc);
+        }
+}
+
+/* Columns of C at a time when B has `deep` rows and `numbers` of it may be in use; whole stripes, padded or not. */
+static size_t at_a_time(size_t numbers, size_t deep)
+{
+    const size_t step = bk_padded(STRIPE);
+    return deep && numbers / deep > step ? numbers / deep / step * step : step;
+}
+
+static struct product product_of(enum bk_op t, size_t m, size_t n, const bk_real *a, size_t lda, bk_real *c, size_t ldc)
+{
+    return (struct product){
+        .m = m, .n = n, .rs = t == BK_T ? 1 : lda, .cs = t == BK_T ? lda : 1, .ldc = ldc, .a = a, .c = c};
+}
+
+static void gemm_panels(enum bk_op t, size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const bk_real *panels,
+                        bool add, bk_real *c, size_t ldc)
+{
+    const struct product x = product_of(t, m, n, a, lda, c, ldc);
+    size_t p = 0;
+    do { /* once where k is 0 */
+        size_t deep = smaller(DEEP, k - p), wide = at_a_time(SHARED, deep);
+        for (size_t j = 0; j < n; j += wide)
+            block(&x, j, smaller(n, j + wide), p, deep, panels + k * j, k, p, add || p > 0);
+        p += deep;
+    } while (p < k);
+}
+
+static void gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const bk_real *a, size_t lda,
+                 const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc)
+{
+    _Alignas(64) bk_real panels[PACKED];
+    const struct product x = product_of(ta, m, n, a, lda, c, ldc);
+    size_t p = 0;
+    do {
+        size_t deep = smaller(DEEP, k - p), wide = at_a_time(PACKED, deep);
+        for (size_t j = 0; j < n; j += wide) {
+            size_t to = smaller(n, j + wide);
+            pack(panels, tb, tb == BK_T ? b + j * ldb + p : b + p * ldb + j, ldb, deep, to - j);
+            block(&x, j, to, p, deep, panels, deep, 0, add || p > 0);
+        }
+        p += deep;
+    } while (p < k);
+}
+
+const struct bk_products BK_PRODUCTS = {.pack = pack, .gemm_panels = gemm_panels, .gemm = gemm};

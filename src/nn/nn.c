@@ -1,0 +1,50 @@
+/* The choice of the loops, and the calls that are nothing but one of them. */
+#include "nn/nn_int.h"
+
+const struct bk_kernels *bk_kernels(void)
+{
+#ifdef BK_NN_X86
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return &bk_kernels_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &bk_kernels_avx2;
+#endif
+    return &bk_kernels_plain;
+}
+
+const char *bk_kernels_name(void)
+{
+    return bk_kernels()->name;
+}
+
+void bk_gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const bk_real *b,
+             size_t ldb, bool add, bk_real *c, size_t ldc)
+{
+    bk_kernels()->products->gemm(ta, tb, m, n, k, a, lda, b, ldb, add, c, ldc);
+}
+
+void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n)
+{
+    bk_kernels()->products->pack(panels, t, b, ldb, k, n);
+}
+
+void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, const bk_real *a, size_t lda, bool add)
+{
+    bk_kernels()->products->gemm_panels(BK_N, m, bk_padded(w->n), w->k, a, lda, w->panels, add, c, ldc);
+}
+
+void bk_exp(bk_real *y, const bk_real *x, size_t n)
+{
+    bk_kernels()->exp(y, x, n);
+}
+
+void bk_tanh(bk_real *y, const bk_real *x, size_t n)
+{
+    bk_kernels()->tanh(y, x, n);
+}
+
+void bk_sigmoid(bk_real *y, const bk_real *x, size_t n)
+{
+    bk_kernels()->sigmoid(y, x, n);
+}
