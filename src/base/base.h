@@ -132,6 +132,17 @@ void bk_fpu_restore(unsigned state);
 
 double bk_now(void); /* seconds, monotonic */
 
+/* ---- processor: which of the kernels compiled for several instruction sets may run ---- */
+
+/* Each set contains those before it. AVX2 means AVX2 and FMA; AVX512 means F, BW, DQ and VL beside them. */
+enum bk_cpu { BK_CPU_PLAIN, BK_CPU_AVX2, BK_CPU_AVX512 };
+/* The best set that processor and operating system have, or a lower one that the environment's BINKIN_CPU
+ * (plain, avx2, avx512) asks for. One answer for the life of the process. */
+enum bk_cpu bk_cpu(void);
+const char *bk_cpu_name(enum bk_cpu cpu); /* as in BINKIN_CPU; static */
+/* `wish`, the text of BINKIN_CPU or NULL, lowers `best` and never raises it; any other text changes nothing. */
+enum bk_cpu bk_cpu_lower(enum bk_cpu best, const char *wish);
+
 /* ---- pack: the container file of models, data sets, vectors, checkpoints -- */
 
 /* Little-endian. Header: 8 bytes magic "BINKIN\r\n", 4-byte kind ("modl",

@@ -201,4 +201,38 @@ size_t bk_contrast_scratch(size_t n_pairs, size_t o);
 void bk_adam(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, size_t n_grads, size_t first, size_t n,
              uint64_t step, double rate);
 
+/* ---- int8 products: C = [C +] A W with A and W in eight bits, in float builds only ---- */
+
+#ifndef BK_REAL_DOUBLE
+/* W is packed once; column j has its own scale: w = q max_i |w_ij| / 127. A is quantised row by row:
+ * q = a 127 / range, rounded to nearest even and cut to [-127, 127], with one range for all rows (1 where they are states or
+ * tanh) or, where range is 0, with the row's own maximum of |a|. A product is
+ *   c_ij = [c_ij +] (float)(sum_p q_ip q_pj) * (scale_j * (range_i / 127)),
+ * each * and + rounded by itself and the sum exact: every instruction set makes the same bits of it, and a row of C depends
+ * on its row of A alone. k is at most BK_INT8_MAX_K.
+ *
+ * NaN is quantised like -range and does not count in a maximum; infinity is cut to range, and where it is the maximum itself the
+ * row of C means nothing. A row or column with no number beyond 2^-119 counts as zero. */
+#define BK_INT8_MAX_K 65536
+
+/* Packed weights: one block that can be copied, but not taken to a processor of the other byte order. */
+size_t bk_int8_size(size_t k, size_t n); /* bytes, a multiple of 64 */
+/* op(w) is k x n; out is aligned to 64 bytes. */
+void bk_int8_pack(void *out, enum bk_op t, const float *w, size_t ldw, size_t k, size_t n);
+
+/* Rows of A once for several products: m rows of bk_int8_row() bytes each, q aligned to 4 bytes. */
+size_t bk_int8_row(size_t k);
+void bk_int8_quantise(uint8_t *q, const float *a, size_t lda, size_t m, size_t k, float range);
+/* C is m x n, q has the k of the weights. */
+void bk_int8_product_quantised(float *c, size_t ldc, size_t m, const uint8_t *q, const void *packed, bool add);
+
+/* Both steps; scratch: bk_int8_scratch() bytes, aligned to 4. */
+void bk_int8_product(float *c, size_t ldc, size_t m, const float *a, size_t lda, float range, const void *packed,
+                     bool add, void *scratch);
+size_t bk_int8_scratch(size_t m, size_t k);
+
+/* This processor has the instructions with which it is faster than float. Without them the results are the same. */
+bool bk_int8_fast(void);
+#endif
+
 #endif

@@ -69,4 +69,31 @@ extern const struct bk_products bk_products_avx2, bk_products_avx512;
 /* The best table this processor can run. */
 const struct bk_kernels *bk_kernels(void);
 
+#ifndef BK_REAL_DOUBLE
+/* Packed int8 weights. After the header, with k4 = k up to a multiple of 4 and n16 = n up to one of 16: scale of n16 columns;
+ * -128 times the sum of n16 columns, where sums over activations stored as q + 128 begin; panels of bk_int8_panel()
+ * vectors of 16 columns. A panel has, for each 4 rows, for each vector, for each column, those 4 numbers. */
+struct bk_int8_weights {
+    uint64_t k, n;
+    uint8_t zero[48];
+};
+enum { BK_INT8_LANES = 16 };
+/* Vectors of the next panel when `left` have none yet. */
+static inline size_t bk_int8_panel(size_t left)
+{
+    return left == 3 ? 3 : left < 2 ? left : 2;
+}
+/* A quantised row: k4 bytes q + 128, then range / 127 as a float. */
+struct bk_int8_kernels {
+    void (*quantise)(uint8_t *q, const float *a, size_t lda, size_t m, size_t k, float range);
+    void (*product)(float *c, size_t ldc, size_t m, const uint8_t *q, const struct bk_int8_weights *w, bool add);
+};
+extern const struct bk_int8_kernels bk_int8_plain;
+#ifdef BK_NN_X86
+extern const struct bk_int8_kernels bk_int8_vnni;
+#endif
+/* The best that this processor can run. */
+const struct bk_int8_kernels *bk_int8_kernels(void);
+#endif
+
 #endif
