@@ -17,6 +17,7 @@ struct bench {
     struct bk_pass *passes[N_SHARDS]; /* one a shard: activations live from forward to backward */
     double penalties[N_SHARDS], penalty_scale;
     struct bk_seq *pool, *batch;
+    struct bk_prepared *prepared;
     uint64_t step;
     bool failed;
 };
@@ -69,7 +70,7 @@ static void forward_shard(void *ctx, size_t item, unsigned worker)
     struct bench *b = ctx;
     size_t from = item * SHARD, n = BATCH - from < SHARD ? BATCH - from : SHARD;
     (void)worker;
-    if (bk_pass_forward(b->passes[item], b->f + from * b->o, b->params, b->words, N_WORDS, b->batch + from, n, true,
+    if (bk_pass_forward(b->passes[item], b->f + from * b->o, b->prepared, b->words, N_WORDS, b->batch + from, n, true,
                         &b->penalties[item], NULL))
         b->failed = true;
 }
@@ -78,7 +79,7 @@ static void backward_shard(void *ctx, size_t item, unsigned worker)
 {
     struct bench *b = ctx;
     (void)worker;
-    bk_pass_backward(b->passes[item], b->grads[item], b->params, b->df + item * SHARD * b->o, b->penalty_scale);
+    bk_pass_backward(b->passes[item], b->grads[item], b->prepared, b->df + item * SHARD * b->o, b->penalty_scale);
 }
 
 static void adam_range(void *ctx, size_t item, unsigned worker)
@@ -105,6 +106,8 @@ static void run(struct bench *b, unsigned threads, bool train, double seconds)
     while (bk_now() - begin < seconds && !b->failed) {
         b->batch = b->pool + done % (POOL - BATCH);
         double t0 = bk_now();
+        if (train)
+            bk_prepare(b->prepared, b->params, threads);
         bk_par_for(N_SHARDS, threads, forward_shard, b);
         double t1 = bk_now();
         done += BATCH;
@@ -163,6 +166,9 @@ int main(int argc, char **argv)
         b.words[i] = (bk_real)(normal(&rng) * 0.3);
     bk_net_init(b.params, &b.cfg, &rng);
     make_pool(&b, &rng);
+    if (bk_prepared_new(&b.prepared, &b.cfg, true, &err))
+        return 2;
+    bk_prepare(b.prepared, b.params, 1);
     for (size_t i = 0; i < N_SHARDS; i++) {
         b.grads[i] = must(bk_calloc(b.n_params, sizeof *b.grads[i]));
         if (bk_pass_new(&b.passes[i], &b.cfg, &err)) {
@@ -170,7 +176,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    printf("%s, aff %s, %zu parameters, %s\n", kind, aff, b.n_params, bk_blas_describe());
+    printf("%s, aff %s, %zu parameters, %s\n", kind, aff, b.n_params, bk_cpu_name(bk_cpu()));
     for (unsigned threads = 1; threads <= 2; threads++) {
         run(&b, threads, false, seconds);
         run(&b, threads, true, seconds);

@@ -46,7 +46,7 @@ static void show_text(const struct judging *j, const struct bk_eval_result *r)
     }
     printf("  unknown words %.2f %%", 100 * r->unknown_words);
     printf("; embedding took %.1f s, %.0f functions a second (%s)\n", r->seconds_embedding, r->functions_per_second,
-           bk_blas_name());
+           bk_instructions());
 }
 
 static int judge(struct judging *j, const char *model_path)

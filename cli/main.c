@@ -98,7 +98,7 @@ int main(int argc, char **argv)
     if (strcmp(word, "help") == 0)
         return cli_finish(help_of(argc - 2, argv + 2));
     if (strcmp(word, "--version") == 0 || strcmp(word, "version") == 0) {
-        printf("binkin %s (%s)\n", bk_version(), bk_blas_name());
+        printf("binkin %s (%s)\n", bk_version(), bk_instructions());
         return cli_finish(EXIT_FINE);
     }
     return cli_finish(run_command(argc - 1, argv + 1));

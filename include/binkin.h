@@ -34,8 +34,8 @@ extern "C" {
 #define BK_VERSION_MINOR 1
 #define BK_VERSION_PATCH 0
 BK_API const char *bk_version(void); /* "0.1.0" */
-/* Which BLAS answers, as it names itself: "OpenBLAS 0.3.21 SkylakeX". */
-BK_API const char *bk_blas_name(void);
+/* The instruction set that the loops use on this machine: "plain", "avx2", "avx512". */
+BK_API const char *bk_instructions(void);
 
 /* ---- models ----------------------------------------------------------- */
 

@@ -6,7 +6,6 @@
 #include "feature/feature.h"
 #include "image/image.h"
 #include "model/model.h"
-#include "nn/nn.h"
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -23,9 +22,9 @@ const char *bk_version(void)
     return STRING(BK_VERSION_MAJOR) "." STRING(BK_VERSION_MINOR) "." STRING(BK_VERSION_PATCH);
 }
 
-const char *bk_blas_name(void)
+const char *bk_instructions(void)
 {
-    return bk_blas_describe();
+    return bk_cpu_name(bk_cpu());
 }
 
 /* ---- models ----------------------------------------------------------- */

@@ -31,6 +31,7 @@ struct trainer {
     struct bk_train_options opt; /* defaults filled in */
     struct bk_vectors vectors;
     struct bk_net_config net;
+    struct bk_prepared *prepared;
     uint32_t archs; /* of the functions trained on */
     struct bk_group train, validation;
     struct bk_pairs pairs; /* of the validation part */
@@ -260,7 +261,8 @@ static int start(struct trainer *t, struct bk_error *err)
     struct bk_rng rng;
     bk_rng_seed(&rng, t->opt.seed, BK_STREAM_WEIGHTS);
     bk_net_init(s->params, &t->net, &rng);
-    return hash_options(t, err);
+    int rc = bk_prepared_new(&t->prepared, &t->net, true, err);
+    return rc ? rc : hash_options(t, err);
 }
 
 /* ---- one batch ------------------------------------------------------------------ */
@@ -306,8 +308,8 @@ static void forward(void *ctx, size_t item, unsigned worker)
     struct trainer *t = ctx;
     struct shard *s = &t->shard[item];
     (void)worker;
-    s->rc = bk_pass_forward(s->pass, s->f, t->state.params, t->vectors.v, bk_strtab_count(t->vectors.words), s->seq,
-                            s->n, true, &s->penalty, &s->err);
+    s->rc = bk_pass_forward(s->pass, s->f, t->prepared, t->vectors.v, bk_strtab_count(t->vectors.words), s->seq, s->n,
+                            true, &s->penalty, &s->err);
     for (size_t i = 0; i < s->n && !s->rc; i++)
         memcpy(t->f + s->at[i] * t->o, s->f + i * t->o, t->o * sizeof(float));
 }
@@ -319,7 +321,7 @@ static void backward(void *ctx, size_t item, unsigned worker)
     (void)worker;
     for (size_t i = 0; i < s->n; i++)
         memcpy(s->df + i * t->o, t->df + s->at[i] * t->o, t->o * sizeof(float));
-    bk_pass_backward(s->pass, s->grads, t->state.params, s->df, t->penalty_scale);
+    bk_pass_backward(s->pass, s->grads, t->prepared, s->df, t->penalty_scale);
 }
 
 static void adam(void *ctx, size_t item, unsigned worker)
@@ -352,6 +354,7 @@ static int train_batch(struct trainer *t, double *loss, double *penalty, struct 
     int rc = deal(t, err);
     if (rc)
         return rc;
+    bk_prepare(t->prepared, t->state.params, t->opt.threads);
     bk_par_for(t->n_shards, t->opt.threads, forward, t);
     double squares = 0;
     for (size_t i = 0; i < t->n_shards; i++) {
@@ -570,6 +573,7 @@ static void release(struct trainer *t)
                             t->order,  t->contrast, t->contrast_label, s->history};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
+    bk_prepared_free(t->prepared);
     bk_batch_done(&t->batch);
     bk_pairs_done(&t->pairs);
     bk_group_done(&t->train);

@@ -118,12 +118,12 @@ typedef void bk_par_fn(void *ctx, size_t item, unsigned worker);
 void bk_par_for(size_t n, unsigned threads, bk_par_fn *fn, void *ctx);
 unsigned bk_par_threads(unsigned asked); /* what 0 means here; otherwise `asked`, at most 256 */
 
-/* Runs `fn` until it has once said true, in the whole process and however many threads ask; they wait for it. For a
- * library that prepares itself at first use without a lock, and nothing else. Returns what `fn` said. */
+/* Runs `fn` until it has once said true, however many threads ask; they wait for it. For what is prepared at first use:
+ * libraries that do so without a lock, and the weights of a model. Returns what `fn` said. */
 struct bk_once {
-    int done; /* static, zero-initialised */
+    int done; /* zero-initialised */
 };
-bool bk_once(struct bk_once *once, bool (*fn)(void));
+bool bk_once(struct bk_once *once, bool (*fn)(void *ctx), void *ctx);
 
 /* Sets flush-to-zero and denormals-are-zero on the calling thread and returns the state before, for
  * bk_fpu_restore; a no-op where the processor has neither. Workers of bk_par_for run under the caller's state. */

@@ -76,13 +76,13 @@ unsigned bk_par_threads(unsigned asked)
     return asked < MAX_THREADS ? asked : MAX_THREADS;
 }
 
-bool bk_once(struct bk_once *once, bool (*fn)(void))
+bool bk_once(struct bk_once *once, bool (*fn)(void *ctx), void *ctx)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     if (__atomic_load_n(&once->done, __ATOMIC_ACQUIRE))
         return true;
     pthread_mutex_lock(&lock);
-    bool done = once->done || fn();
+    bool done = once->done || fn(ctx);
     __atomic_store_n(&once->done, done, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&lock);
     return done;

@@ -282,8 +282,9 @@ static bool sweep(struct bk_decoder *d, const struct bk_function *fn)
 
 /* Capstone 4 sorts a table of implicit x86 registers in place at the first x86 instruction of a process, without a lock
  * (X86_insn_reg_intel); a thread that searches it meanwhile loses the eax of `and eax, 1`. Nothing else in it changes. */
-static bool sort_capstone_registers(void)
+static bool sort_capstone_registers(void *ctx)
 {
+    (void)ctx;
     static const uint8_t and_eax[] = {0x25, 1, 0, 0, 0};
     csh cs;
     if (cs_open(CS_ARCH_X86, CS_MODE_64, &cs) != CS_ERR_OK)
@@ -303,7 +304,7 @@ int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct
     if ((unsigned)img->arch >= BK_ARCH_COUNT || !isas[img->arch].read)
         return bk_fail(err, BK_EUNSUPPORTED, BK_NO_OFFSET, "no decoder for the architecture");
     static struct bk_once sorted;
-    if (isas[img->arch].arch == CS_ARCH_X86 && !bk_once(&sorted, sort_capstone_registers))
+    if (isas[img->arch].arch == CS_ARCH_X86 && !bk_once(&sorted, sort_capstone_registers, NULL))
         return bk_fail(err, BK_ENOMEM, BK_NO_OFFSET, "capstone cannot start");
     struct bk_decoder *d = bk_calloc(1, sizeof *d);
     if (!d)

@@ -1,5 +1,5 @@
 /* Many functions to unit vectors: batches of like length on threads. */
-#include "model/model.h"
+#include "model/net_int.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,6 +23,142 @@ static int by_content(const void *x, const void *y)
     return c ? c : a->index < b->index ? -1 : a->index > b->index;
 }
 
+/* ---- weights, prepared at first use ------------------------------------- */
+
+struct bk_model_cache {
+    struct bk_once once;
+    struct bk_prepared *w;
+};
+
+struct bk_model_cache *bk_model_cache_new(void)
+{
+    return calloc(1, sizeof(struct bk_model_cache));
+}
+
+void bk_model_cache_free(struct bk_model_cache *c)
+{
+    if (!c)
+        return;
+    bk_prepared_free(c->w);
+    free(c);
+}
+
+struct preparation {
+    const struct bk_model *m;
+    struct bk_prepared **out;
+    unsigned threads;
+    int rc;
+    struct bk_error *err;
+};
+
+static bool prepare(void *ctx)
+{
+    struct preparation *p = ctx;
+    p->rc = bk_prepared_new(p->out, &p->m->net, false, p->err);
+    if (!p->rc)
+        bk_prepare(*p->out, p->m->params, p->threads);
+    return !p->rc;
+}
+
+/* *own is what the caller frees: a model without cache is prepared for one call. */
+static int prepared_of(const struct bk_prepared **out, struct bk_prepared **own, const struct bk_model *m,
+                       unsigned threads, struct bk_error *err)
+{
+    struct preparation p = {.m = m, .out = m->cache ? &m->cache->w : own, .threads = threads, .err = err};
+    *own = NULL;
+    if (m->cache)
+        bk_once(&m->cache->once, prepare, &p);
+    else
+        prepare(&p);
+    *out = *p.out;
+    return p.rc;
+}
+
+/* ---- the words of a call ------------------------------------------------- */
+
+/* Each distinct word is looked up and multiplied once. */
+struct words {
+    uint32_t *row; /* V of them: word -> row of xw */
+    uint32_t *ids; /* of the rows */
+    size_t n;
+    float *xw; /* n x bk_word_columns() */
+    const struct bk_model *m;
+    const struct bk_prepared *w;
+    int *rc; /* of each part */
+    struct bk_error *err;
+};
+
+enum { WORDS_PART = 512 };
+
+static size_t word_parts(const struct words *x)
+{
+    return (x->n + WORDS_PART - 1) / WORDS_PART;
+}
+
+static void multiply_part(void *ctx, size_t item, unsigned worker)
+{
+    const struct words *x = ctx;
+    size_t from = item * WORDS_PART, n = x->n - from < WORDS_PART ? x->n - from : WORDS_PART, d = x->m->net.d;
+    (void)worker;
+    float *vectors = bk_calloc(n * d, sizeof *vectors);
+    x->rc[item] = vectors ? bk_model_vectors(vectors, x->m, x->ids + from, n, &x->err[item])
+                          : bk_fail_nomem(&x->err[item], n * d * sizeof *vectors);
+    if (!x->rc[item])
+        bk_prepared_words(x->xw + from * bk_word_columns(&x->m->net), x->w, vectors, n);
+    free(vectors);
+}
+
+static void words_done(struct words *x)
+{
+    free(x->row);
+    free(x->ids);
+    free(x->xw);
+    free(x->rc);
+    free(x->err);
+}
+
+/* Numbers the distinct words of order[0 .. n), all of them in the vocabulary. */
+static int number_words(struct words *x, const struct order *order, size_t n, struct bk_error *err)
+{
+    size_t v = bk_strtab_count(x->m->words);
+    x->row = bk_calloc(v, sizeof *x->row);
+    x->ids = bk_calloc(v, sizeof *x->ids);
+    if (!x->row || !x->ids)
+        return bk_fail_nomem(err, v * sizeof *x->row);
+    memset(x->row, 0xff, v * sizeof *x->row);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < order[i].n; k++) {
+            uint32_t id = order[i].ids[k];
+            if (x->row[id] == UINT32_MAX) {
+                x->ids[x->n] = id;
+                x->row[id] = (uint32_t)x->n++;
+            }
+        }
+    return BK_OK;
+}
+
+static int multiply_words(struct words *x, unsigned threads, struct bk_error *err)
+{
+    size_t parts = word_parts(x), cols = bk_word_columns(&x->m->net), bytes;
+    if (!bk_mul_size(&bytes, x->n, cols * sizeof *x->xw))
+        return bk_fail_nomem(err, SIZE_MAX);
+    x->xw = aligned_alloc(64, bytes + 64); /* columns are whole cache lines */
+    x->rc = bk_calloc(parts, sizeof *x->rc);
+    x->err = bk_calloc(parts, sizeof *x->err);
+    if (!x->xw || !x->rc || !x->err)
+        return bk_fail_nomem(err, bytes);
+    bk_par_for(parts, threads, multiply_part, x);
+    for (size_t i = 0; i < parts; i++)
+        if (x->rc[i]) {
+            if (err)
+                *err = x->err[i];
+            return x->rc[i];
+        }
+    return BK_OK;
+}
+
+/* ---- batches --------------------------------------------------------------- */
+
 struct worker {
     struct bk_pass *pass;
     float *f; /* BATCH_FUNCTIONS x O */
@@ -32,8 +168,10 @@ struct worker {
 
 struct embedding {
     const struct bk_model *m;
+    const struct bk_prepared *w;
+    struct words words;
     float *out;
-    const struct order *order; /* distinct inputs, `n_unique` */
+    const struct order *order; /* distinct inputs */
     const size_t *begin;       /* batch i is order[begin[i] .. begin[i + 1]) */
     size_t first;              /* batch of item 0 */
     size_t o;
@@ -70,8 +208,8 @@ static void embed_batch(void *ctx, size_t item, unsigned worker)
     }
     for (size_t i = 0; i < n; i++)
         seqs[i] = (struct bk_seq){e->order[first + i].ids, e->order[first + i].n};
-    w->rc = bk_pass_forward(w->pass, w->f, e->m->params, e->m->word_vectors, bk_strtab_count(e->m->words), seqs, n,
-                            false, NULL, &w->err);
+    w->rc =
+        bk_pass_embed(w->pass, w->f, e->w, e->words.xw, e->words.row, bk_strtab_count(e->m->words), seqs, n, &w->err);
     for (size_t i = 0; i < n && !w->rc; i++) {
         if (!normalise(w->f + i * e->o, e->o))
             w->rc = bk_fail(&w->err, BK_EFORMAT, BK_NO_OFFSET, "the model's weights give a vector that is not finite");
@@ -124,6 +262,41 @@ static int run_batches(struct embedding *e, size_t n_batches, unsigned threads, 
     return rc;
 }
 
+/* Leaves one of equal inputs (n, sorted) and returns how many are left; same[x] is the input whose vector x shares. */
+static size_t join_equal(size_t *same, struct order *order, size_t n)
+{
+    size_t unique = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t index = order[i].index;
+        bool repeats =
+            unique && order[unique - 1].n == order[i].n &&
+            (order[i].n == 0 || memcmp(order[unique - 1].ids, order[i].ids, order[i].n * sizeof *order[i].ids) == 0);
+        same[index] = repeats ? order[unique - 1].index : index;
+        if (!repeats)
+            order[unique++] = order[i];
+    }
+    return unique;
+}
+
+static int embed_distinct(float *out, const struct bk_model *m, const struct order *order, size_t n, size_t *begin,
+                          unsigned threads, bk_model_progress *progress, void *ctx, struct bk_error *err)
+{
+    struct embedding e = {.m = m, .words.m = m, .out = out, .order = order, .begin = begin};
+    struct bk_prepared *own;
+    e.o = bk_net_outputs(&m->net);
+    int rc = prepared_of(&e.w, &own, m, threads, err);
+    e.words.w = e.w;
+    if (!rc)
+        rc = number_words(&e.words, order, n, err);
+    if (!rc)
+        rc = multiply_words(&e.words, threads, err);
+    if (!rc)
+        rc = run_batches(&e, cut_batches(begin, order, n), threads, progress, ctx, n, err);
+    words_done(&e.words);
+    bk_prepared_free(own);
+    return rc;
+}
+
 int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n, unsigned threads,
                    bk_model_progress *progress, void *ctx, struct bk_error *err)
 {
@@ -141,22 +314,11 @@ int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *se
                 rc = bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "function %zu: word id %u of %u", i, seqs[i].ids[k], v);
     }
     if (!rc) {
-        struct embedding e = {.m = m, .out = out, .order = order, .begin = begin, .o = bk_net_outputs(&m->net)};
         qsort(order, n, sizeof *order, by_content);
-        size_t unique = 0;
-        for (size_t i = 0; i < n; i++) { /* same[x]: the input that gets the vector x shares */
-            size_t index = order[i].index;
-            bool repeats = unique && order[unique - 1].n == order[i].n &&
-                           (order[i].n == 0 ||
-                            memcmp(order[unique - 1].ids, order[i].ids, order[i].n * sizeof *order[i].ids) == 0);
-            same[index] = repeats ? order[unique - 1].index : index;
-            if (!repeats)
-                order[unique++] = order[i];
-        }
-        rc = run_batches(&e, cut_batches(begin, order, unique), threads, progress, ctx, unique, err);
-        for (size_t i = 0; i < n && !rc; i++)
+        rc = embed_distinct(out, m, order, join_equal(same, order, n), begin, threads, progress, ctx, err);
+        for (size_t i = 0, o = bk_net_outputs(&m->net); i < n && !rc; i++)
             if (same[i] != i)
-                memcpy(out + i * e.o, out + same[i] * e.o, e.o * sizeof(float));
+                memcpy(out + i * o, out + same[i] * o, o * sizeof(float));
     }
     free(order);
     free(begin);

@@ -240,6 +240,7 @@ void bk_model_close(struct bk_model *m)
     if (!m)
         return;
     struct holder *h = m->owner;
+    bk_model_cache_free(m->cache);
     bk_strtab_free(h->words);
     free(h->word_vectors);
     free(h->params);
@@ -378,6 +379,11 @@ static int read_pack(struct bk_model **out, const struct bk_pack *p, struct bk_e
     if (!h)
         return bk_fail_nomem(err, sizeof *h);
     h->m.owner = h;
+    h->m.cache = bk_model_cache_new();
+    if (!h->m.cache) {
+        bk_model_close(&h->m);
+        return bk_fail_nomem(err, sizeof *h);
+    }
     h->m.hash = bk_pack_hash(p);
     int rc = read_config(&h->m, p, err);
     if (!rc)

@@ -116,7 +116,8 @@ struct bk_model {
     uint32_t split_parts[3]; /* train : validation : test */
     uint64_t split_seed;
     uint64_t dataset_hash;
-    uint64_t hash; /* of the file; two models never mix in silence */
+    uint64_t hash;                /* of the file; two models never mix in silence */
+    struct bk_model_cache *cache; /* what embedding prepares at first use; NULL: prepared for each call */
     void *owner;
 };
 BK_MUST_CHECK int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err);
@@ -131,8 +132,9 @@ BK_MUST_CHECK int bk_model_save(const struct bk_model *m, const char *path, bool
 BK_MUST_CHECK int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n,
                                    struct bk_error *err);
 
-/* Unit vectors (n x O) of n functions, packed in fixed batches: independent of `threads`, and of the neighbours in the batch but
- * for rounding; equal inputs of one call give equal vectors. A function without words gives the zero vector. `progress`,
+struct bk_model_cache *bk_model_cache_new(void); /* NULL: no memory */
+void bk_model_cache_free(struct bk_model_cache *c);
+/* Unit vectors (n x O) of n functions: those of a function depend neither on `threads` nor on the other functions. A function without words gives the zero vector. `progress`,
  * NULL allowed, is called now and then on the calling thread. */
 typedef void bk_model_progress(void *ctx, size_t done, size_t total);
 BK_MUST_CHECK int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,

@@ -1,5 +1,5 @@
 /* The loops that the compiler vectorises. This file is compiled once for each instruction set with
- * BK_KERNELS and BK_SET_NAME naming the table it defines; nothing here may branch on the data. */
+ * BK_KERNELS naming the table it defines; nothing here may branch on the data. */
 #include "nn/nn_int.h"
 
 #include <math.h>
@@ -357,7 +357,6 @@ static void k_adam(bk_real *restrict params, bk_real *restrict m, bk_real *restr
 }
 
 const struct bk_kernels BK_KERNELS = {
-    .name = BK_SET_NAME,
     .products = &BK_PRODUCTS,
     .exp = k_exp,
     .tanh = k_tanh,

@@ -3,19 +3,16 @@
 
 const struct bk_kernels *bk_kernels(void)
 {
+    switch (bk_cpu()) {
 #ifdef BK_NN_X86
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    case BK_CPU_AVX512:
         return &bk_kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    case BK_CPU_AVX2:
         return &bk_kernels_avx2;
 #endif
-    return &bk_kernels_plain;
-}
-
-const char *bk_kernels_name(void)
-{
-    return bk_kernels()->name;
+    default:
+        return &bk_kernels_plain;
+    }
 }
 
 void bk_gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const bk_real *b,

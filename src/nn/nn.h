@@ -28,8 +28,6 @@ static inline size_t bk_padded(size_t n)
 {
     return (n + BK_PAD - 1) / BK_PAD * BK_PAD;
 }
-/* The instructions that the loops of this room use here: "plain", "avx2", "avx512". */
-const char *bk_kernels_name(void);
 
 enum bk_op { BK_N, BK_T }; /* a matrix as it is, or transposed */
 /* C (m x n) = op(A) (m x k) op(B) (k x n), added to C when `add`. A row of C depends neither on the other rows nor on their number. */

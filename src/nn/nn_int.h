@@ -6,7 +6,6 @@
 
 struct bk_products;
 struct bk_kernels {
-    const char *name;
     const struct bk_products *products;
 
     void (*exp)(bk_real *y, const bk_real *x, size_t n);

@@ -97,13 +97,13 @@ static void thread_count_is_bounded(void **state)
     assert_int_equal(bk_par_threads(100000), 256);
 }
 
-static int once_calls, once_result; /* plain: a second caller at the same time is a race for the sanitizer to see */
+static int once_calls; /* plain: a second caller at the same time is a race for the sanitizer to see */
 
-static bool prepare(void)
+static bool prepare(void *ctx)
 {
     if (++once_calls < 3) /* as if memory were short twice */
         return false;
-    once_result = 42;
+    *(int *)ctx = 42;
     return true;
 }
 
@@ -111,7 +111,8 @@ static void use_prepared(void *ctx, size_t item, unsigned worker)
 {
     (void)worker;
     static struct bk_once once;
-    while (!bk_once(&once, prepare))
+    static int once_result;
+    while (!bk_once(&once, prepare, &once_result))
         ;
     ((int *)ctx)[item] = once_result;
 }

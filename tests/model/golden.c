@@ -74,6 +74,7 @@ static void set_aff(struct net_case *c, const char *aff)
     c->n_tensors = bk_net_tensors(c->tensors, &c->cfg);
     c->params = bk_calloc(c->n_params, sizeof *c->params);
     assert_non_null(c->params);
+    assert_int_equal(bk_prepared_new(&c->prepared, &c->cfg, true, &err), BK_OK);
     assert_int_equal(bk_pass_new(&c->pass, &c->cfg, &err), BK_OK);
 }
 
@@ -129,6 +130,7 @@ void net_case_change(struct net_case *c, const char *aff)
 {
     struct bk_rng rng;
     free(c->params);
+    bk_prepared_free(c->prepared);
     bk_pass_free(c->pass);
     set_aff(c, aff);
     bk_rng_seed(&rng, 4, 0);
@@ -138,6 +140,7 @@ void net_case_change(struct net_case *c, const char *aff)
 
 void net_case_free(struct net_case *c)
 {
+    bk_prepared_free(c->prepared);
     bk_pass_free(c->pass);
     for (size_t i = 0; i < c->b; i++)
         free((void *)(uintptr_t)c->seqs[i].ids);
@@ -155,12 +158,13 @@ double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_r
     bk_real *out = bk_calloc(c->b * c->o, sizeof *out), *df = bk_calloc(c->b * c->o, sizeof *df);
     assert_non_null(out);
     assert_non_null(df);
+    bk_prepare(c->prepared, c->params, 1);
     assert_int_equal(
-        bk_pass_forward(c->pass, out, c->params, c->words, c->n_words, c->seqs, c->b, grads != NULL, &sum, &err),
+        bk_pass_forward(c->pass, out, c->prepared, c->words, c->n_words, c->seqs, c->b, grads != NULL, &sum, &err),
         BK_OK);
     double loss = bk_cosine_loss(df, NULL, out, c->o, c->left, c->right, c->y, c->n_pairs) + sqrt(sum);
     if (grads)
-        bk_pass_backward(c->pass, grads, c->params, df, sum > 0 ? 0.5 / sqrt(sum) : 0);
+        bk_pass_backward(c->pass, grads, c->prepared, df, sum > 0 ? 0.5 / sqrt(sum) : 0);
     if (f)
         memcpy(f, out, c->b * c->o * sizeof *f);
     if (penalty)

@@ -23,6 +23,7 @@ struct net_case {
     int8_t *y;
     struct bk_tensor tensors[BK_NET_MAX_TENSORS];
     size_t n_tensors;
+    struct bk_prepared *prepared;
     struct bk_pass *pass;
 };
 /* A small case of the file; `name` is the aff text too. */

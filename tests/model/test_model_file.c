@@ -381,10 +381,12 @@ static void test_embed(void **state)
     }
     assert_memory_equal(out + 7 * o, out + 101 * o, o * sizeof *out);
     struct bk_pass *pass;
+    struct bk_prepared *w;
     assert_int_equal(bk_pass_new(&pass, &s.m.net, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w, &s.m.net, false, &err), BK_OK);
+    bk_prepare(w, s.params, 1);
     for (size_t i = 0; i < N_FUNCS; i++) {
-        assert_int_equal(bk_pass_forward(pass, alone, s.params, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, &err),
-                         BK_OK);
+        assert_int_equal(bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, &err), BK_OK);
         double norm = 0;
         for (size_t k = 0; k < o; k++)
             norm += (double)alone[k] * alone[k];
@@ -393,6 +395,7 @@ static void test_embed(void **state)
             assert_true(fabs(out[i * o + k] - (norm > 0 ? alone[k] / sqrt(norm) : 0)) < 1e-5);
     }
     bk_pass_free(pass);
+    bk_prepared_free(w);
     assert_int_equal(bk_model_embed(NULL, &s.m, NULL, 0, 1, NULL, NULL, &err), BK_OK);
     in->ids[3][0] = N_WORDS;
     in->seq[3].n = 5;

@@ -94,6 +94,7 @@ static void test_paper_size(void **state)
     struct golden g;
     struct bk_net_config cfg;
     struct bk_tensor tensors[BK_NET_MAX_TENSORS];
+    struct bk_prepared *prepared;
     struct bk_pass *pass;
     struct bk_error err;
     struct bk_seq seqs[B];
@@ -124,8 +125,10 @@ static void test_paper_size(void **state)
         free(v);
     }
     double penalty;
+    assert_int_equal(bk_prepared_new(&prepared, &cfg, false, &err), BK_OK);
+    bk_prepare(prepared, params, 1);
     assert_int_equal(bk_pass_new(&pass, &cfg, &err), BK_OK);
-    assert_int_equal(bk_pass_forward(pass, f, params, words, N_WORDS, seqs, B, false, &penalty, &err), BK_OK);
+    assert_int_equal(bk_pass_forward(pass, f, prepared, words, N_WORDS, seqs, B, false, &penalty, &err), BK_OK);
     double *expect = golden_find(&g, &n, "paper/f");
     assert_int_equal(n, B * bk_net_outputs(&cfg));
     for (size_t i = 0; i < n; i++)
@@ -135,6 +138,7 @@ static void test_paper_size(void **state)
     assert_near(penalty, expect[0], tol, "penalty", 0);
     free(expect);
     bk_pass_free(pass);
+    bk_prepared_free(prepared);
     for (size_t i = 0; i < B; i++)
         free(ids[i]);
     free(params);

@@ -17,11 +17,13 @@ static double contrast_loss(const struct net_case *c, bk_real *grads)
     bk_real *f = bk_calloc(c->b * c->o, sizeof *f), *df = bk_calloc(c->b * c->o, sizeof *df);
     bk_real *scratch = bk_calloc(bk_contrast_scratch(3, c->o), sizeof *scratch);
     assert_true(f && df && scratch);
+    bk_prepare(c->prepared, c->params, 1);
     assert_int_equal(
-        bk_pass_forward(c->pass, f, c->params, c->words, c->n_words, c->seqs, c->b, grads != NULL, NULL, &err), BK_OK);
+        bk_pass_forward(c->pass, f, c->prepared, c->words, c->n_words, c->seqs, c->b, grads != NULL, NULL, &err),
+        BK_OK);
     double loss = bk_contrast_loss(df, f, c->o, anchor, positive, label, 3, 0.3, scratch);
     if (grads)
-        bk_pass_backward(c->pass, grads, c->params, df, 0);
+        bk_pass_backward(c->pass, grads, c->prepared, df, 0);
     free(f);
     free(df);
     free(scratch);

@@ -148,12 +148,15 @@ static void test_first_batch(void **state)
         seq[i] = (struct bk_seq){ids[i], f->n_words};
     }
     struct bk_pass *pass;
+    struct bk_prepared *w;
     size_t o = bk_net_outputs(&m->net);
     float *f = calloc(200, o * sizeof *f);
     double penalty, loss = 0;
     assert_int_equal(bk_pass_new(&pass, &m->net, &err), BK_OK);
-    assert_int_equal(
-        bk_pass_forward(pass, f, m->params, v.v, bk_strtab_count(v.words), seq, 200, false, &penalty, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w, &m->net, false, &err), BK_OK);
+    bk_prepare(w, m->params, 1);
+    assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, &penalty, &err),
+                     BK_OK);
     for (size_t i = 0; i < b.n_pairs; i++) {
         const float *x = f + b.left[i] * o, *y = f + b.right[i] * o;
         double xy = 0, xx = 0, yy = 0;
@@ -168,6 +171,7 @@ static void test_first_batch(void **state)
     assert_true(fabs(seen.epoch[0].penalty - sqrt(penalty)) < 1e-4 * sqrt(penalty));
     assert_true(fabs(seen.epoch[0].loss - loss / 200) < 1e-5);
     bk_pass_free(pass);
+    bk_prepared_free(w);
     bk_batch_done(&b);
     bk_epoch_done(&e);
     bk_group_done(&g);
