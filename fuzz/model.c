@@ -3,6 +3,7 @@
 #include "seal_pack.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -10,8 +11,17 @@ static void use(const struct bk_model *m)
 {
     uint32_t ids[3] = {0, bk_strtab_count(m->words) - 1, 0};
     struct bk_seq seq = {ids, 3};
-    float *out = malloc(bk_net_outputs(&m->net) * sizeof *out);
     struct bk_error err;
+    float *vectors = malloc(3 * m->net.d * sizeof *vectors);
+    if (vectors && !bk_model_vectors(vectors, m, ids, 3, &err) && vectors[0] != 0)
+        abort(); /* padding is zero */
+    free(vectors);
+    for (uint32_t i = 0; i < bk_strtab_count(m->words); i++) {
+        const char *word = bk_strtab_str(m->words, i);
+        if (bk_strtab_find(m->words, word, strlen(word)) != i)
+            abort();
+    }
+    float *out = malloc(bk_net_outputs(&m->net) * sizeof *out);
     /* Weights may overflow on the way: an error, then, and that is right. */
     if (out && bk_model_embed(out, m, &seq, 1, 1, NULL, NULL, &err))
         out[0] = 0;

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define SHARDS      4
 #define LANES       16 /* rows are padded to a multiple: a dot product has the same 16 partial sums on any processor */
@@ -17,14 +18,15 @@
 #define MIN_STRETCH 1000 /* words of a slice, at least */
 #define MAX_STREAMS 8
 #define MAX_DIM     4096
-#define SIGMOID_MAX 6 /* beyond it the sigmoid is 0 or 1, as in word2vec */
+#define LARGE_PAGE  (2u << 20)
+#define SIGMOID_MAX 6.0f /* beyond it the sigmoid is 0 or 1, as in word2vec */
 #define SIGMOID_N   1024
 
 /* ---- the stream: which functions and words are read ----------------------- */
 
 struct alias { /* Vose's alias method: draws a word in O(1) */
     float keep;
-    uint32_t other;
+    uint32_t self, other; /* words */
 };
 
 /* The words of one prefix letter. */
@@ -261,7 +263,7 @@ static int build_noise(struct i2v *t, struct stream *s, struct bk_error *err)
             }
         for (size_t i = 0; i < n; i++) {
             p[i] *= (double)n / sum;
-            s->alias[i] = (struct alias){1, (uint32_t)i};
+            s->alias[i] = (struct alias){1, s->ids[i], s->ids[i]};
             if (p[i] < 1)
                 todo[small++] = (uint32_t)i;
             else
@@ -269,7 +271,7 @@ static int build_noise(struct i2v *t, struct stream *s, struct bk_error *err)
         }
         while (small > 0 && large < n) {
             uint32_t a = todo[--small], b = todo[large];
-            s->alias[a] = (struct alias){(float)p[a], b};
+            s->alias[a] = (struct alias){(float)p[a], s->ids[a], s->ids[b]};
             p[b] -= 1 - p[a];
             if (p[b] < 1) {
                 large++;
@@ -300,67 +302,87 @@ static int build_subsampling(struct i2v *t, struct bk_error *err)
 
 /* ---- one slice ------------------------------------------------------------- */
 
-/* As wide as a register, so that sums stay in registers: two of them are the LANES partial sums. */
-typedef float lanes __attribute__((vector_size(LANES / 2 * sizeof(float))));
+#define CONTEXTS 16 /* of a group, at most */
+#define TARGETS  6  /* of a step */
 
-/* One input vector against its target (the first) and the noise words: word2vec's inner loop. */
-static inline __attribute__((always_inline)) void train_pair(float *in, float *out, float *sum, const uint32_t *target,
-                                                             size_t n, size_t stride, float rate, const float *sigmoid)
+/* Contexts of one centre word against the centre word and noise words, all at once. The noise is shared by the contexts, after Ji,
+ * Satish, Li, Dubey 2016, "Parallelizing Word2Vec in Shared and Distributed Memory": each row is fetched once for all of them. */
+struct group {
+    size_t n_in;
+    float *in[CONTEXTS];   /* CONTEXTS is even: a step may fill up to an even number */
+    float *out[TARGETS];   /* where there are fewer, `nothing` of the slice */
+    float weight[TARGETS]; /* how often it was drawn; 0 where there is none */
+    float label;           /* of out[0]; the others are noise */
+};
+
+typedef float four __attribute__((vector_size(4 * sizeof(float))));
+
+/* From the LANES partial sums of each product to the step of its pair, four at a time; `n` contexts, an even number. */
+static inline __attribute__((always_inline)) void find_steps(float *step, const float *part, size_t n,
+                                                             const struct group *g, float rate, const float *sigmoid)
 {
-    lanes *h = (lanes *)in, *g = (lanes *)sum;
-    size_t m = stride / (LANES / 2);
-    for (size_t i = 0; i < m; i++)
-        g[i] = (lanes){0};
-    for (size_t k = 0; k < n; k++) {
-        lanes *w = (lanes *)(out + target[k] * stride), a = {0}, b = {0};
-        for (size_t i = 0; i < m; i += 2) {
-            a += h[i] * w[i];
-            b += h[i + 1] * w[i + 1];
+    for (size_t i = 0; i < n * TARGETS; i += 4) {
+        four r[4];
+        for (size_t j = 0; j < 4; j++) {
+            const four *q = (const four *)(part + (i + j) * LANES);
+            r[j] = (q[0] + q[2]) + (q[1] + q[3]);
         }
-        a += b;
-        float f = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
-        float y = k == 0, p;
-        if (!(f < SIGMOID_MAX)) /* also where it is no number: saving refuses the vectors then */
-            p = 1;
-        else if (f <= -SIGMOID_MAX)
-            p = 0;
-        else
-            p = sigmoid[(size_t)((f + SIGMOID_MAX) * (SIGMOID_N / (2.0f * SIGMOID_MAX)))];
-        float step = (y - p) * rate;
-        for (size_t i = 0; i < m; i++) {
-            lanes old = w[i];
-            g[i] += step * old;
-            w[i] = old + step * h[i];
-        }
+        /* each product's two halves added: a0 b0 a1 b1, then those two */
+        four ab = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5) + __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+        four cd = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5) + __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+        *(four *)(step + i) = __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
     }
-    for (size_t i = 0; i < m; i++)
-        h[i] += g[i];
+    for (size_t c = 0; c < n; c++)
+        for (size_t k = 0; k < TARGETS; k++) {
+            float f = step[c * TARGETS + k];
+            f = f < SIGMOID_MAX ? f : SIGMOID_MAX; /* also where it is no number: saving refuses the vectors then */
+            f = f > -SIGMOID_MAX ? f : -SIGMOID_MAX;
+            float p = sigmoid[(int)((f + SIGMOID_MAX) * (SIGMOID_N / (2 * SIGMOID_MAX)))];
+            step[c * TARGETS + k] = ((k == 0 ? g->label : 0) - p) * (rate * g->weight[k]);
+        }
 }
 
-typedef void train_pair_fn(float *in, float *out, float *sum, const uint32_t *target, size_t n, size_t stride,
-                           float rate, const float *sigmoid);
-
-static void train_pair_any(float *in, float *out, float *sum, const uint32_t *target, size_t n, size_t stride,
-                           float rate, const float *sigmoid)
+static void fill_sigmoid(float sigmoid[SIGMOID_N + 1])
 {
-    train_pair(in, out, sum, target, n, stride, rate, sigmoid);
+    sigmoid[0] = 0;
+    for (size_t i = 1; i < SIGMOID_N; i++) /* at the middle of each step */
+        sigmoid[i] =
+            (float)(1 / (1 + exp(-(((double)i + 0.5) * 2 * (double)SIGMOID_MAX / SIGMOID_N - (double)SIGMOID_MAX))));
+    sigmoid[SIGMOID_N] = 1;
 }
+
+typedef void step_fn(struct group *g, size_t stride, float rate, const float *sigmoid);
+
+#define STEP step_any
+#define STEP_TARGET
+#define WIDTH  4
+#define PAIRED 1
+#include "i2v_step.h"
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void train_pair_avx2(float *in, float *out, float *sum, const uint32_t *target,
-                                                            size_t n, size_t stride, float rate, const float *sigmoid)
-{
-    train_pair(in, out, sum, target, n, stride, rate, sigmoid);
-}
+#define STEP        step_avx2
+#define STEP_TARGET __attribute__((target("avx2")))
+#define WIDTH       8
+#define PAIRED      1
+#include "i2v_step.h"
 
-static train_pair_fn *fastest_train_pair(void)
+#define STEP        step_avx512
+#define STEP_TARGET __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw")))
+#define WIDTH       16
+#define PAIRED      2
+#include "i2v_step.h"
+
+static step_fn *fastest_step(void)
 {
-    return __builtin_cpu_supports("avx2") ? train_pair_avx2 : train_pair_any;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw"))
+        return step_avx512;
+    return __builtin_cpu_supports("avx2") ? step_avx2 : step_any;
 }
 #else
-static train_pair_fn *fastest_train_pair(void)
+static step_fn *fastest_step(void)
 {
-    return train_pair_any;
+    return step_any;
 }
 #endif
 
@@ -368,7 +390,8 @@ static uint32_t draw_noise(const struct stream *s, struct bk_rng *rng)
 {
     uint64_t r = bk_rng_u64(rng);
     size_t i = (size_t)((r >> 32) * s->n_ids >> 32);
-    return s->ids[(float)(r & 0xffffff) * 0x1p-24f < s->alias[i].keep ? i : s->alias[i].other];
+    const struct alias *a = &s->alias[i];
+    return (float)(r & 0xffffff) * 0x1p-24f < a->keep ? a->self : a->other;
 }
 
 /* The words of functions [first, last) that survive subsampling. */
@@ -391,45 +414,118 @@ static bool read_slice(struct bk_word_seq *out, const struct i2v *t, const struc
     return true;
 }
 
+/* What is trained for one centre word. Drawn one word ahead, so that its rows are on their way from memory. */
+struct plan {
+    uint32_t centre;
+    size_t from, at, to; /* contexts are words [from, to) without `at` */
+    size_t n;
+    uint32_t noise[64];
+    float weight[64];
+};
+
+/* The slice under way. */
+struct slice {
+    struct i2v *t;
+    const struct stream *s;
+    const struct bk_word_seq *words;
+    float *in, *out;
+    uint32_t *hits_in, *hits_out;
+    struct bk_rng rng;
+    float *nothing; /* a row of zeros */
+};
+
+static void fetch_row(const float *row, size_t stride)
+{
+    for (size_t i = 0; i < stride; i += 16)
+        __builtin_prefetch(row + i, 1);
+}
+
+static void draw_targets(struct plan *p, struct slice *x)
+{
+    p->noise[0] = p->centre;
+    p->weight[0] = 1;
+    p->n = 1;
+    for (size_t k = 0; k < x->t->opt.negatives; k++) {
+        uint32_t id = draw_noise(x->s, &x->rng);
+        size_t j = 0;
+        while (j < p->n && p->noise[j] != id)
+            j++;
+        if (j == p->n) {
+            p->noise[p->n] = id;
+            p->weight[p->n++] = 1;
+            fetch_row(x->out + id * x->t->stride, x->t->stride);
+        } else if (j > 0) {
+            p->weight[j]++;
+        }
+    }
+}
+
+static void make_plan(struct plan *p, struct slice *x, size_t i)
+{
+    size_t window = x->t->opt.window, reach = window - bk_rng_below(&x->rng, window);
+    p->centre = x->words->v[i];
+    p->at = i;
+    p->from = i > reach ? i - reach : 0;
+    p->to = i + reach < x->words->n ? i + reach + 1 : x->words->n;
+    draw_targets(p, x);
+    fetch_row(x->out + p->centre * x->t->stride, x->t->stride);
+    if (p->to > p->from)
+        fetch_row(x->in + x->words->v[p->to - 1] * x->t->stride, x->t->stride);
+}
+
+static void train_plan(struct plan *p, struct slice *x, step_fn *step, float rate)
+{
+    size_t stride = x->t->stride;
+    struct group g;
+    for (size_t c = p->from; c < p->to;) {
+        g.n_in = 0;
+        for (; c < p->to && g.n_in < CONTEXTS; c++)
+            if (c != p->at) {
+                x->hits_in[x->words->v[c]]++;
+                g.in[g.n_in++] = x->in + x->words->v[c] * stride;
+            }
+        if (g.n_in == 0)
+            break;
+        for (size_t first = 0; first < p->n; first += TARGETS) {
+            for (size_t k = 0; k < TARGETS; k++) {
+                bool is = first + k < p->n;
+                g.out[k] = is ? x->out + p->noise[first + k] * stride : x->nothing;
+                g.weight[k] = is ? p->weight[first + k] : 0;
+                if (is)
+                    x->hits_out[p->noise[first + k]] += (uint32_t)(g.n_in * (size_t)g.weight[k]);
+            }
+            g.label = first == 0;
+            step(&g, stride, rate, x->t->sigmoid);
+        }
+    }
+}
+
 static void train_slice(void *ctx, size_t item, unsigned worker)
 {
     struct i2v *t = ctx;
     (void)worker;
-    size_t shard = item % SHARDS, q = t->round * SHARDS + shard, window = t->opt.window;
+    size_t shard = item % SHARDS, q = t->round * SHARDS + shard;
     const struct stream *s = &t->stream[item / SHARDS];
     struct bk_word_seq *words = &t->scratch[item];
-    struct bk_rng rng;
-    uint32_t target[64];
-    _Alignas(64) float sum[MAX_DIM];
-    bk_rng_seed(&rng, t->opt.seed,
+    _Alignas(64) float nothing[MAX_DIM + LANES];
+    struct slice x = {t,     s,      words, t->copy[shard][0], t->copy[shard][1], t->hits[shard][0], t->hits[shard][1],
+                      {{0}}, nothing};
+    struct plan plan[2];
+    memset(nothing, 0, t->stride * sizeof *nothing);
+    bk_rng_seed(&x.rng, t->opt.seed,
                 BK_STREAM_SLICE + (t->epoch * t->n_rounds * SHARDS + q) * MAX_STREAMS + item / SHARDS);
-    t->failed[item] = !read_slice(words, t, s, s->bounds[q], s->bounds[q + 1], &rng);
+    t->failed[item] = !read_slice(words, t, s, s->bounds[q], s->bounds[q + 1], &x.rng);
     if (t->failed[item])
         return;
-    float *in = t->copy[shard][0], *out = t->copy[shard][1];
-    uint32_t *hits_in = t->hits[shard][0], *hits_out = t->hits[shard][1];
-    train_pair_fn *train_one = fastest_train_pair();
+    step_fn *step = fastest_step();
+    if (words->n > 0)
+        make_plan(&plan[0], &x, 0);
     for (size_t i = 0; i < words->n; i++) {
         double done =
             (t->epoch + ((double)t->round + (double)i / (double)words->n) / (double)t->n_rounds) / t->opt.epochs;
-        float rate = (float)(t->opt.rate * (done < 0.9999 ? 1 - done : 1e-4));
-        size_t reach = window - bk_rng_below(&rng, window);
-        size_t from = i > reach ? i - reach : 0, to = i + reach < words->n ? i + reach + 1 : words->n;
-        for (size_t c = from; c < to; c++) {
-            if (c == i)
-                continue;
-            size_t n = 0;
-            target[n++] = words->v[i];
-            for (size_t k = 0; k < t->opt.negatives; k++) {
-                uint32_t id = draw_noise(s, &rng);
-                if (id != words->v[i])
-                    target[n++] = id;
-            }
-            hits_in[words->v[c]]++;
-            for (size_t k = 0; k < n; k++)
-                hits_out[target[k]]++;
-            train_one(in + words->v[c] * t->stride, out, sum, target, n, t->stride, rate, t->sigmoid);
-        }
+        if (i + 1 < words->n)
+            make_plan(&plan[(i + 1) % 2], &x, i + 1);
+        train_plan(&plan[i % 2], &x, step, (float)(t->opt.rate * (done < 0.9999 ? 1 - done : 1e-4)));
     }
 }
 
@@ -480,9 +576,11 @@ static float *new_matrix(const struct i2v *t)
     size_t n;
     if (!bk_mul_size(&n, t->v, t->stride * sizeof(float)))
         return NULL;
-    float *m = aligned_alloc(64, n);
-    if (m)
+    float *m = n <= SIZE_MAX - LARGE_PAGE ? aligned_alloc(LARGE_PAGE, (n / LARGE_PAGE + 1) * LARGE_PAGE) : NULL;
+    if (m) {
+        (void)madvise(m, (n / LARGE_PAGE + 1) * LARGE_PAGE, MADV_HUGEPAGE); /* rows are met at random */
         memset(m, 0, n);
+    }
     return m;
 }
 
@@ -515,8 +613,7 @@ static int start(struct i2v *t, struct bk_error *err)
             t->base[0][i * t->stride + k] = (float)((bk_rng_unit(&rng) - 0.5) / t->opt.dim);
     for (int s = 0; s < SHARDS; s++)
         memcpy(t->copy[s][0], t->base[0], t->v * t->stride * sizeof(float));
-    for (size_t i = 0; i <= SIGMOID_N; i++) /* at the middle of each step */
-        t->sigmoid[i] = (float)(1 / (1 + exp(-(((double)i + 0.5) * 2 * SIGMOID_MAX / SIGMOID_N - SIGMOID_MAX))));
+    fill_sigmoid(t->sigmoid);
     return BK_OK;
 }
 
@@ -542,6 +639,8 @@ static int run(struct i2v *t, double begun, struct bk_error *err)
     size_t items = t->n_streams * SHARDS, rounds = 0, all_rounds = t->n_rounds * t->opt.epochs;
     unsigned fpu = bk_fpu_flush_denormals();
     int rc = BK_OK;
+    if (t->opt.progress)
+        t->opt.progress(t->opt.progress_ctx, "vocabulary built", 0, (size_t)t->n_words * t->opt.epochs);
     for (t->epoch = 0; t->epoch < t->opt.epochs && !rc; t->epoch++) {
         for (size_t k = 0; k < t->n_streams; k++)
             deal_slices(t, &t->stream[k], k);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define ARENA_ALIGN       16
 #define ARENA_FIRST_BLOCK 4096
@@ -15,6 +16,24 @@ void *bk_calloc(size_t n, size_t size)
     if (!bk_mul_size(&total, n, size))
         return NULL;
     return calloc(1, total ? total : 1); /* never NULL for nothing: NULL means no memory */
+}
+
+#define LARGE_PAGE ((size_t)2 << 20)
+
+void *bk_alloc_large(size_t n, size_t size)
+{
+    size_t total;
+    if (!bk_mul_size(&total, n, size))
+        return NULL;
+    if (total < LARGE_PAGE)
+        return malloc(total ? total : 1);
+    void *p = NULL;
+    if (posix_memalign(&p, LARGE_PAGE, total))
+        return NULL;
+    if (madvise(p, total / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE)) {
+        /* a system without them: small pages do */
+    }
+    return p;
 }
 
 bool bk_grow(void *v, size_t *cap, size_t need, size_t elem)

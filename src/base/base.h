@@ -41,6 +41,8 @@ static inline bool bk_range_inside(uint64_t offset, uint64_t size, uint64_t tota
 }
 /* calloc with the product checked; NULL when it does not fit. */
 void *bk_calloc(size_t n, size_t size);
+/* n * size bytes of anything, for large arrays filled at once: in large pages where the system has them. free() ends it. */
+void *bk_alloc_large(size_t n, size_t size);
 
 /* Makes room for one more element of a heap array {T *v; size_t n, cap}: grows by half, keeps `v` on
  * failure. if (!BK_GROW(a)) return bk_fail_nomem(...); a.v[a.n++] = x; */
@@ -186,6 +188,16 @@ uint32_t bk_strtab_intern(struct bk_strtab *t, const char *s, size_t n);
 /* The id of `s`, BK_STR_NONE when it is not there. Thread-safe while nobody interns. */
 uint32_t bk_strtab_find(const struct bk_strtab *t, const char *s, size_t n);
 const char *bk_strtab_str(const struct bk_strtab *t, uint32_t id); /* NUL-terminated, valid until free */
+size_t bk_strtab_len(const struct bk_strtab *t, uint32_t id);      /* bytes before its NUL */
 uint32_t bk_strtab_count(const struct bk_strtab *t);
+
+/* A table over bytes of a file, which the caller keeps until free: nothing is copied, and it takes no new strings. `strings`: each
+ * with its NUL, in order of id. `index`: u32 number, u32 slots (the smallest power of two from 4 of which they take two thirds or
+ * less); for each string u32 where it ends, behind its NUL; for each slot u32 upper half of the string's XXH3-64 and u32 id, BK_STR_NONE: free. A
+ * string is in the first free slot from the one of its lower bits on. BK_EFORMAT unless each string is found once. */
+BK_MUST_CHECK int bk_strtab_open(struct bk_strtab **out, struct bk_cursor strings, struct bk_cursor index,
+                                 struct bk_error *err);
+/* That index of `t`, on the heap; no string may hold a NUL. */
+BK_MUST_CHECK int bk_strtab_index(uint8_t **out, size_t *size, const struct bk_strtab *t, struct bk_error *err);
 
 #endif

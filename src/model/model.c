@@ -5,10 +5,24 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #define MODEL_KIND  "modl"
 #define MODEL_MAJOR 1
-#define MODEL_MINOR 0
+#define MODEL_MINOR 1
+
+static void put_u32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+}
+
+static uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
 
 /* ---- binary16 --------------------------------------------------------- */
 
@@ -57,6 +71,56 @@ float bk_half_to_float(uint16_t h)
     return x;
 }
 
+#if defined(__SSE2__)
+/* Four halves, each in the upper half of its lane. Subnormal ones become the difference of two normal numbers, which is
+ * exact whatever the caller's state says of subnormal floats. */
+static __m128i four_halves(__m128i x)
+{
+    __m128i m = _mm_srli_epi32(_mm_and_si128(x, _mm_set1_epi32(0x7fff0000)), 3);
+    __m128i normal = _mm_add_epi32(m, _mm_set1_epi32(112 << 23));
+    __m128i small = _mm_castps_si128(
+        _mm_sub_ps(_mm_castsi128_ps(_mm_add_epi32(m, _mm_set1_epi32(113 << 23))), _mm_set1_ps(0x1p-14f)));
+    __m128i is_small = _mm_cmplt_epi32(m, _mm_set1_epi32(1 << 23));
+    __m128i abs = _mm_or_si128(_mm_and_si128(is_small, small), _mm_andnot_si128(is_small, normal));
+    return _mm_or_si128(abs, _mm_and_si128(x, _mm_set1_epi32((int)0x80000000)));
+}
+#endif
+
+/* `n` numbers of an entry; false: one is not finite, and what it became means nothing. */
+static bool halves_read(float *out, const uint8_t *p, size_t n)
+{
+    size_t i = 0;
+    bool finite = true;
+#if defined(__SSE2__)
+    const __m128i zero = _mm_setzero_si128(), exponent = _mm_set1_epi16(0x7c00);
+    __m128i bad = zero;
+    for (; n - i >= 8; i += 8) {
+        __m128i h = _mm_loadu_si128((const __m128i *)(const void *)(p + 2 * i));
+        bad = _mm_or_si128(bad, _mm_cmpeq_epi16(_mm_and_si128(h, exponent), exponent));
+        _mm_storeu_si128((__m128i *)(void *)(out + i), four_halves(_mm_unpacklo_epi16(zero, h)));
+        _mm_storeu_si128((__m128i *)(void *)(out + i + 4), four_halves(_mm_unpackhi_epi16(zero, h)));
+    }
+    finite = _mm_movemask_epi8(bad) == 0;
+#endif
+    for (; i < n; i++) {
+        uint16_t h = (uint16_t)(p[2 * i] | p[2 * i + 1] << 8);
+        out[i] = bk_half_to_float(h);
+        finite &= (h & 0x7c00) != 0x7c00;
+    }
+    return finite;
+}
+
+static bool floats_read(float *out, const uint8_t *p, size_t n)
+{
+    uint32_t worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u = get_u32(p + 4 * i), abs = u & 0x7fffffff;
+        memcpy(&out[i], &u, 4);
+        worst = abs > worst ? abs : worst;
+    }
+    return worst < 0x7f800000;
+}
+
 /* ---- parts shared with word-vector files -------------------------------- */
 
 int bk_vocabulary_read(struct bk_strtab **out, struct bk_cursor c, struct bk_error *err)
@@ -92,17 +156,6 @@ int bk_vocabulary_read(struct bk_strtab **out, struct bk_cursor c, struct bk_err
     else
         *out = t;
     return rc;
-}
-
-static void put_u32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static uint32_t get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 int bk_vocabulary_write(uint8_t **out, size_t *size, const struct bk_strtab *words, struct bk_error *err)
@@ -141,20 +194,12 @@ int bk_floats_read(float *out, struct bk_cursor c, const char *name, size_t n, s
     int rc = bk_floats_check(c, name, n, 1, err);
     if (rc)
         return rc;
-    const uint8_t *p = c.data;
-    if (c.size == 2 * n) {
-        for (size_t i = 0; i < n; i++)
-            out[i] = bk_half_to_float((uint16_t)(p[2 * i] | p[2 * i + 1] << 8));
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            uint32_t u = get_u32(p + 4 * i);
-            memcpy(&out[i], &u, 4);
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(out[i]))
-            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "%s: number %zu is not finite", name, i);
-    return BK_OK;
+    if (c.size == 2 * n ? halves_read(out, c.data, n) : floats_read(out, c.data, n))
+        return BK_OK;
+    size_t i = 0;
+    while (i + 1 < n && isfinite(out[i]))
+        i++;
+    return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "%s: number %zu is not finite", name, i);
 }
 
 int bk_floats_write(uint8_t **out, size_t *size, const char *name, const float *v, size_t n, bool half,
@@ -230,8 +275,11 @@ int bk_tokens_check(const char *what, const char *name, uint32_t version, struct
 /* What bk_model.owner points at; the model lives inside. */
 struct holder {
     struct bk_model m;
+    struct bk_pack *pack; /* words and rows are in its mapping */
     struct bk_strtab *words;
-    float *word_vectors, *params;
+    const uint8_t *rows; /* word vectors as the file has them */
+    bool half;           /* binary16 */
+    float *matrix, *params;
     char *provenance;
 };
 
@@ -242,9 +290,10 @@ void bk_model_close(struct bk_model *m)
     struct holder *h = m->owner;
     bk_model_cache_free(m->cache);
     bk_strtab_free(h->words);
-    free(h->word_vectors);
+    free(h->matrix);
     free(h->params);
     free(h->provenance);
+    bk_pack_close(h->pack);
     free(h);
 }
 
@@ -286,11 +335,38 @@ static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_er
     return rc;
 }
 
-static int read_words(struct holder *h, const struct bk_pack *p, struct bk_error *err)
+/* Opens the vocabulary in place; a file of version 1.0 has no index, its words are copied. */
+static int read_vocabulary(struct holder *h, struct bk_error *err)
 {
-    struct bk_cursor c;
-    int rc = bk_pack_entry(&c, p, "vocabulary", err);
-    if (rc || (rc = bk_vocabulary_read(&h->words, c, err)))
+    struct bk_cursor c, index;
+    int rc = bk_pack_entry(&c, h->pack, "vocabulary", err);
+    if (rc)
+        return rc;
+    if (bk_pack_entry(&index, h->pack, "vocabulary.index", NULL))
+        return bk_vocabulary_read(&h->words, c, err);
+    uint32_t n = bk_read_u32(&c);
+    if (c.failed || n == 0)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary of %u words in %zu bytes", n, c.size);
+    if ((rc = bk_strtab_open(&h->words, bk_cursor_at(c.data + c.pos, c.size - c.pos, 0, false), index, err)))
+        return rc;
+    if (bk_strtab_count(h->words) != n)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: %u words, %u in its index", n,
+                       bk_strtab_count(h->words));
+    uint8_t odd = 0; /* without a branch: the compiler takes many bytes at a time */
+    for (size_t i = c.pos; i < c.size; i++)
+        odd |= (uint8_t)((uint8_t)(c.data[i] - '!') > '~' - '!') & (uint8_t)(c.data[i] != 0);
+    bool good = !odd;
+    for (uint32_t i = 0; i < n; i++) {
+        size_t len = bk_strtab_len(h->words, i);
+        good &= len < BK_WORD_MAX && (len == 0) == (i == 0);
+    }
+    return good ? BK_OK : bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: not all of its %u words are words", n);
+}
+
+static int read_words(struct holder *h, struct bk_error *err)
+{
+    int rc = read_vocabulary(h, err);
+    if (rc)
         return rc;
     h->m.words = h->words;
     for (int a = BK_ARCH_NONE + 1; a < BK_ARCH_COUNT; a++) {
@@ -299,18 +375,23 @@ static int read_words(struct holder *h, const struct bk_pack *p, struct bk_error
             return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: no word %s, but trained for %s", unknown,
                            bk_arch_name(a));
     }
+    struct bk_cursor c;
     size_t v = bk_strtab_count(h->words), d = h->m.net.d;
-    if ((rc = bk_pack_entry(&c, p, "word_vectors", err)) || (rc = bk_floats_check(c, "word_vectors", v, d, err)))
+    if ((rc = bk_pack_entry(&c, h->pack, "word_vectors", err)) || (rc = bk_floats_check(c, "word_vectors", v, d, err)))
         return rc;
-    h->word_vectors = bk_calloc(v * d, sizeof(float));
-    if (!h->word_vectors)
-        return bk_fail_nomem(err, v * d * sizeof(float));
-    h->m.word_vectors = h->word_vectors;
-    if ((rc = bk_floats_read(h->word_vectors, c, "word_vectors", v * d, err)))
-        return rc;
-    for (size_t i = 0; i < d; i++)
-        if (h->word_vectors[i] != 0)
+    h->rows = c.data;
+    h->half = c.size == 2 * v * d;
+    size_t row = d * (h->half ? 2 : 4);
+    for (size_t i = 0; i < row; i++)
+        if (c.data[i] != 0)
             return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "word_vectors: row 0, the padding, is not zero");
+    h->matrix = bk_alloc_large(v * d, sizeof *h->matrix); /* for those who read the matrix as a whole */
+    if (!h->matrix)
+        return bk_fail_nomem(err, v * d * sizeof *h->matrix);
+    h->m.word_vectors = h->matrix;
+    if (!(h->half ? halves_read(h->matrix, c.data, v * d) : floats_read(h->matrix, c.data, v * d))) {
+        /* what comes of such a row is seen to be not finite */
+    }
     return BK_OK;
 }
 
@@ -320,7 +401,7 @@ static void tensor_entry(char out[32], const struct bk_tensor *t)
     snprintf(out, 32, "net.%s", t->name);
 }
 
-static int read_params(struct holder *h, const struct bk_pack *p, struct bk_error *err)
+static int read_params(struct holder *h, struct bk_error *err)
 {
     struct bk_tensor t[BK_NET_MAX_TENSORS];
     struct bk_cursor c[BK_NET_MAX_TENSORS];
@@ -328,11 +409,11 @@ static int read_params(struct holder *h, const struct bk_pack *p, struct bk_erro
     char name[32];
     for (size_t i = 0; i < n; i++) { /* all sizes stand before the block is allocated */
         tensor_entry(name, &t[i]);
-        int rc = bk_pack_entry(&c[i], p, name, err);
+        int rc = bk_pack_entry(&c[i], h->pack, name, err);
         if (rc || (rc = bk_floats_check(c[i], name, t[i].rows, t[i].cols, err)))
             return rc;
     }
-    h->params = bk_calloc(total, sizeof(float));
+    h->params = bk_alloc_large(total, sizeof(float));
     if (!h->params)
         return bk_fail_nomem(err, total * sizeof(float));
     h->m.params = h->params;
@@ -373,11 +454,15 @@ static int read_provenance(struct holder *h, const struct bk_pack *p, struct bk_
     return h->provenance ? BK_OK : bk_fail_nomem(err, c.size);
 }
 
-static int read_pack(struct bk_model **out, const struct bk_pack *p, struct bk_error *err)
+/* Takes the pack over. */
+static int read_pack(struct bk_model **out, struct bk_pack *p, struct bk_error *err)
 {
     struct holder *h = calloc(1, sizeof *h);
-    if (!h)
+    if (!h) {
+        bk_pack_close(p);
         return bk_fail_nomem(err, sizeof *h);
+    }
+    h->pack = p;
     h->m.owner = h;
     h->m.cache = bk_model_cache_new();
     if (!h->m.cache) {
@@ -387,9 +472,9 @@ static int read_pack(struct bk_model **out, const struct bk_pack *p, struct bk_e
     h->m.hash = bk_pack_hash(p);
     int rc = read_config(&h->m, p, err);
     if (!rc)
-        rc = read_words(h, p, err);
+        rc = read_words(h, err);
     if (!rc)
-        rc = read_params(h, p, err);
+        rc = read_params(h, err);
     if (!rc)
         rc = read_provenance(h, p, err);
     if (rc)
@@ -404,10 +489,8 @@ int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err)
     struct bk_pack *p;
     *out = NULL;
     int rc = bk_pack_open(&p, path, MODEL_KIND, MODEL_MAJOR, err);
-    if (!rc) {
+    if (!rc)
         rc = read_pack(out, p, err);
-        bk_pack_close(p);
-    }
     if (rc)
         bk_error_file(err, path, NULL);
     return rc;
@@ -418,11 +501,7 @@ int bk_model_open_bytes(struct bk_model **out, const uint8_t *data, size_t size,
     struct bk_pack *p;
     *out = NULL;
     int rc = bk_pack_open_bytes(&p, data, size, MODEL_KIND, MODEL_MAJOR, err);
-    if (rc)
-        return rc;
-    rc = read_pack(out, p, err);
-    bk_pack_close(p);
-    return rc;
+    return rc ? rc : read_pack(out, p, err);
 }
 
 int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n, struct bk_error *err)
@@ -432,20 +511,28 @@ int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, 
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= v)
             return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "word id %u of %u", ids[i], v);
-        memcpy(out + i * d, m->word_vectors + ids[i] * d, d * sizeof *out);
-        for (size_t k = 0; k < d; k++)
-            if (!isfinite(out[i * d + k]))
-                return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "word_vectors: the vector of word %u is not finite",
-                               ids[i]);
+        float *row = out + i * d;
+        bool finite = true;
+        if (!m->owner) {
+            memcpy(row, m->word_vectors + ids[i] * d, d * sizeof *row);
+            for (size_t k = 0; k < d; k++)
+                finite &= isfinite(row[k]) != 0;
+        } else {
+            const struct holder *h = m->owner;
+            finite =
+                h->half ? halves_read(row, h->rows + ids[i] * d * 2, d) : floats_read(row, h->rows + ids[i] * d * 4, d);
+        }
+        if (!finite)
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "word_vectors: the vector of word %u is not finite", ids[i]);
     }
     return BK_OK;
 }
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* Buffers that must live until the pack is committed: config, vocabulary, word vectors, tensors. */
+/* Buffers that must live until the pack is committed: config, vocabulary and index, word vectors, tensors. */
 struct buffers {
-    uint8_t *v[3 + BK_NET_MAX_TENSORS];
+    uint8_t *v[4 + BK_NET_MAX_TENSORS];
     size_t n;
 };
 
@@ -491,6 +578,25 @@ static int add_config(struct bk_pack_writer *w, struct buffers *b, const struct 
     return add_buffer(w, b, "config", buf, (size_t)(p - buf), err);
 }
 
+static int add_vectors(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, bool half,
+                       struct bk_error *err)
+{
+    size_t v = bk_strtab_count(m->words), d = m->net.d, size;
+    float *rows = bk_calloc(v, d * sizeof *rows);
+    if (!rows)
+        return bk_fail_nomem(err, v * d * sizeof *rows);
+    int rc = BK_OK;
+    for (uint32_t i = 0; i < v && !rc; i++)
+        rc = bk_model_vectors(rows + i * d, m, &i, 1, err);
+    uint8_t *data;
+    if (rc == BK_EFORMAT) /* in memory it is the caller who gave that number */
+        rc = BK_EINVAL;
+    if (!rc)
+        rc = bk_floats_write(&data, &size, "word_vectors", rows, v * d, half, err);
+    free(rows);
+    return rc ? rc : add_buffer(w, b, "word_vectors", data, size, err);
+}
+
 static int add_all(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, bool half,
                    struct bk_error *err)
 {
@@ -500,12 +606,11 @@ static int add_all(struct bk_pack_writer *w, struct buffers *b, const struct bk_
     if (rc || (rc = bk_vocabulary_write(&data, &size, m->words, err)) ||
         (rc = add_buffer(w, b, "vocabulary", data, size, err)))
         return rc;
-    size_t n = (size_t)bk_strtab_count(m->words) * m->net.d;
-    if ((rc = bk_floats_write(&data, &size, "word_vectors", m->word_vectors, n, half, err)) ||
-        (rc = add_buffer(w, b, "word_vectors", data, size, err)))
+    if ((rc = bk_strtab_index(&data, &size, m->words, err)) ||
+        (rc = add_buffer(w, b, "vocabulary.index", data, size, err)) || (rc = add_vectors(w, b, m, half, err)))
         return rc;
     struct bk_tensor t[BK_NET_MAX_TENSORS];
-    n = bk_net_tensors(t, &m->net);
+    size_t n = bk_net_tensors(t, &m->net);
     for (size_t i = 0; i < n; i++) {
         char name[32];
         tensor_entry(name, &t[i]);

@@ -102,13 +102,14 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepare
 
 /* ---- the model file --------------------------------------------------- */
 
-/* Immutable once open; shared by threads. */
+/* Immutable once open; shared by threads. Words and their vectors stay in the mapped file, and of the vectors nothing is looked
+ * at before it is asked for. */
 struct bk_model {
     char kind[8]; /* "mffa" or "safe" */
     struct bk_net_config net;
     uint32_t archs;                /* bit 1 << enum bk_arch: architectures it was trained for */
     const struct bk_strtab *words; /* the vocabulary, V ids; 0 is padding, the empty word */
-    const float *word_vectors;     /* V x D, row 0 zero */
+    const float *word_vectors;     /* V x D in memory, row 0 zero; NULL: in the file, ask bk_model_vectors */
     const float *params;
     const char *provenance; /* JSON object: data, split, seed, commands, scores; never NULL */
     /* How its data set was divided, so that judging can take the part the training never saw. */
@@ -121,7 +122,7 @@ struct bk_model {
     void *owner;
 };
 BK_MUST_CHECK int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err);
-/* `data` is not needed after the call. */
+/* The caller keeps `data` until close. */
 BK_MUST_CHECK int bk_model_open_bytes(struct bk_model **out, const uint8_t *data, size_t size, struct bk_error *err);
 void bk_model_close(struct bk_model *m);
 /* Writes a model file; `half` stores word vectors and weights as IEEE binary16, BK_ELIMIT where one is too large for it.

@@ -112,16 +112,19 @@ static void check_same(const struct bk_model *a, const struct bk_model *b, bool 
     assert_int_equal(a->split_by, b->split_by);
     assert_memory_equal(a->split_parts, b->split_parts, sizeof a->split_parts);
     assert_true(a->split_seed == b->split_seed && a->dataset_hash == b->dataset_hash);
+    struct bk_error err;
     assert_int_equal(bk_strtab_count(a->words), bk_strtab_count(b->words));
     for (uint32_t i = 0; i < N_WORDS; i++)
         assert_string_equal(bk_strtab_str(a->words, i), bk_strtab_str(b->words, i));
-    size_t n = N_WORDS * a->net.d;
-    for (size_t i = 0; i < n + bk_net_n_params(&a->net); i++) {
-        float x = i < n ? a->word_vectors[i] : a->params[i - n], y = i < n ? b->word_vectors[i] : b->params[i - n];
-        if (half)
-            x = bk_half_to_float(bk_half_from_float(x));
-        assert_true(x == y);
+    for (uint32_t i = 0; i < N_WORDS; i++) {
+        float x[16], y[16];
+        assert_int_equal(bk_model_vectors(x, a, &i, 1, &err), BK_OK);
+        assert_int_equal(bk_model_vectors(y, b, &i, 1, &err), BK_OK);
+        for (size_t k = 0; k < a->net.d; k++)
+            assert_true((half ? bk_half_to_float(bk_half_from_float(x[k])) : x[k]) == y[k]);
     }
+    for (size_t i = 0; i < bk_net_n_params(&a->net); i++)
+        assert_true((half ? bk_half_to_float(bk_half_from_float(a->params[i])) : a->params[i]) == b->params[i]);
 }
 
 static void test_round_trip(void **state)
@@ -188,22 +191,21 @@ static void test_cut_off(void **state)
 }
 
 /* Writes the model at `from` again with entry `name` replaced (data NULL: left out) and opens that. */
-static int open_with(void **state, const char *from, const char *name, const void *data, size_t size,
-                     struct bk_error *err)
+static int change(struct bk_model **out, void **state, const char *from, const char *name, const void *data,
+                  size_t size, struct bk_error *err)
 {
     char *path = temp_path(state, "changed");
     struct bk_pack *p;
     struct bk_pack_writer *w;
-    struct bk_model *m;
     assert_int_equal(bk_pack_open(&p, from, "modl", 1, err), BK_OK);
     assert_int_equal(bk_pack_create(&w, path, "modl", 1, 0, err), BK_OK);
     struct bk_net_config cfg = {.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12, .aff = BK_AFF_NONE};
     struct bk_tensor t[BK_NET_MAX_TENSORS];
     size_t n = bk_net_tensors(t, &cfg), replaced = 0;
-    char names[4 + BK_NET_MAX_TENSORS][64] = {"config", "vocabulary", "word_vectors", "provenance"};
+    char names[5 + BK_NET_MAX_TENSORS][64] = {"config", "vocabulary", "vocabulary.index", "word_vectors", "provenance"};
     for (size_t i = 0; i < n; i++)
-        snprintf(names[4 + i], sizeof names[0], "net.%s", t[i].name);
-    for (size_t i = 0; i < n + 4; i++) {
+        snprintf(names[5 + i], sizeof names[0], "net.%s", t[i].name);
+    for (size_t i = 0; i < n + 5; i++) {
         struct bk_cursor c;
         assert_int_equal(bk_pack_entry(&c, p, names[i], err), BK_OK);
         bool this_one = strcmp(names[i], name) == 0;
@@ -216,9 +218,17 @@ static int open_with(void **state, const char *from, const char *name, const voi
     assert_int_equal(replaced, 1);
     assert_int_equal(bk_pack_commit(w, err), BK_OK);
     bk_pack_close(p);
-    int rc = bk_model_open(&m, path, err);
-    bk_model_close(m);
+    int rc = bk_model_open(out, path, err);
     free(path);
+    return rc;
+}
+
+static int open_with(void **state, const char *from, const char *name, const void *data, size_t size,
+                     struct bk_error *err)
+{
+    struct bk_model *m;
+    int rc = change(&m, state, from, name, data, size, err);
+    bk_model_close(m);
     return rc;
 }
 
@@ -286,7 +296,7 @@ static void test_lies_in_entries(void **state)
     assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4 + 4, &err), BK_EFORMAT);
     w[5] = INFINITY;
     assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4, &err), BK_EFORMAT);
-    assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.net.d * 4, &err), BK_EFORMAT);
+    assert_non_null(strstr(err.message, "number 5 is not finite"));
     w[5] = 1;
     assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.net.d * 4, &err), BK_EFORMAT);
     assert_non_null(strstr(err.message, "padding"));
@@ -328,6 +338,135 @@ static void test_lies_in_vocabulary(void **state)
             assert_int_equal(bk_strtab_count(t), v[i].words);
         bk_strtab_free(t);
     }
+}
+
+/* What a file of version 1.0 lacks: its words are the same. */
+static void test_no_index(void **state)
+{
+    struct small s = small_new("none");
+    struct bk_error err;
+    struct bk_model *m;
+    char *path = temp_path(state, "m");
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
+    assert_int_equal(change(&m, state, path, "vocabulary.index", NULL, 0, &err), BK_OK);
+    check_same(&s.m, m, false);
+    bk_model_close(m);
+    small_free(&s);
+    free(path);
+}
+
+/* An index that is right for words that are none, or for fewer of them. */
+static void test_index_of_other_words(void **state)
+{
+    static const struct {
+        const char *words, *says;
+        uint32_t n;
+        size_t size;
+    } lies[] = {
+        {"\0X_UNK\0A_UNK", "30 words, 3 in its index", 3, 13}, {"\0X_UNK\0A_UNK\0X a", "words are words", 4, 17},
+        {"\0X_UNK\0A_UNK\0X\033[m", "words are words", 4, 18}, {"\0X_UNK\0A_UNK\0X\377", "words are words", 4, 16},
+        {"X_pad\0X_UNK\0A_UNK", "words are words", 3, 18},
+    };
+    struct small s = small_new("none");
+    struct bk_error err;
+    char *path = temp_path(state, "m"), *changed = temp_path(state, "changed");
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        struct bk_strtab *t = bk_strtab_new();
+        for (size_t at = 0; at < lies[i].size; at += strlen(lies[i].words + at) + 1)
+            bk_strtab_intern(t, lies[i].words + at, strlen(lies[i].words + at));
+        uint8_t *index, words[64] = {i ? (uint8_t)lies[i].n : N_WORDS};
+        size_t size;
+        assert_int_equal(bk_strtab_index(&index, &size, t, &err), BK_OK);
+        memcpy(words + 4, lies[i].words, lies[i].size);
+        assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
+        assert_int_equal(open_with(state, path, "vocabulary.index", index, size, &err), BK_EFORMAT);
+        assert_int_equal(rename(changed, path), 0);
+        assert_int_equal(open_with(state, path, "vocabulary", words, 4 + lies[i].size, &err), BK_EFORMAT);
+        if (!strstr(err.message, lies[i].says))
+            fail_msg("%zu: \"%s\" does not say %s", i, err.message, lies[i].says);
+        free(index);
+        bk_strtab_free(t);
+    }
+    small_free(&s);
+    free(path);
+    free(changed);
+}
+
+/* Rows by id, of a file and of memory; a number that is not finite is an error of the rows that are asked for. */
+static void test_vectors(void **state)
+{
+    struct small s = small_new("none");
+    struct bk_error err;
+    struct bk_model *m;
+    char *path = temp_path(state, "m");
+    const uint32_t ids[] = {7, 0, 29, 7}, bad[] = {3, N_WORDS}, five = 5, six = 6;
+    size_t d = s.m.net.d, n = N_WORDS * d;
+    float out[4 * 6], *w = calloc(n, sizeof *w);
+    uint8_t *half = calloc(n, 2);
+    for (size_t i = d; i < n; i++) {
+        uint16_t h = bk_half_from_float((float)i * 0.01f);
+        w[i] = bk_half_to_float(h);
+        half[2 * i] = (uint8_t)h;
+        half[2 * i + 1] = (uint8_t)(h >> 8);
+    }
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
+    for (int how = 0; how < 2; how++) {
+        assert_int_equal(change(&m, state, path, "word_vectors", how ? half : (uint8_t *)w, n * (how ? 2 : 4), &err),
+                         BK_OK);
+        assert_int_equal(bk_model_vectors(out, m, ids, 4, &err), BK_OK);
+        for (size_t i = 0; i < 4; i++)
+            assert_memory_equal(out + i * d, w + ids[i] * d, d * sizeof *w);
+        assert_int_equal(bk_model_vectors(out, m, bad, 2, &err), BK_EINVAL);
+        bk_model_close(m);
+    }
+    w[5 * d + 2] = NAN;
+    half[(5 * d + 5) * 2 + 1] = 0x7c;
+    for (int how = 0; how < 2; how++) {
+        assert_int_equal(change(&m, state, path, "word_vectors", how ? half : (uint8_t *)w, n * (how ? 2 : 4), &err),
+                         BK_OK);
+        assert_int_equal(bk_model_vectors(out, m, &six, 1, &err), BK_OK);
+        assert_int_equal(bk_model_vectors(out, m, &five, 1, &err), BK_EFORMAT);
+        assert_non_null(strstr(err.message, "word 5"));
+        bk_model_close(m);
+    }
+    s.vectors[5 * d] = INFINITY;
+    assert_int_equal(bk_model_vectors(out, &s.m, &six, 1, &err), BK_OK);
+    assert_int_equal(bk_model_vectors(out, &s.m, &five, 1, &err), BK_EFORMAT);
+    assert_int_equal(bk_model_vectors(out, &s.m, bad, 2, &err), BK_EINVAL);
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_EINVAL);
+    free(w);
+    free(half);
+    small_free(&s);
+    free(path);
+}
+
+/* All halves through a file: eight at a time or one by one, whatever is thought of subnormal floats. */
+static void test_vectors_all_halves(void **state)
+{
+    struct small s = small_new("none");
+    struct bk_error err;
+    struct bk_model *m;
+    char *path = temp_path(state, "m");
+    size_t d = s.m.net.d = 2261; /* 29 rows hold them all */
+    free(s.vectors);
+    s.m.word_vectors = s.vectors = calloc(N_WORDS * d, sizeof *s.vectors);
+    free(s.params);
+    s.m.params = s.params = calloc(bk_net_n_params(&s.m.net), sizeof *s.params);
+    unsigned fpu = bk_fpu_flush_denormals();
+    for (unsigned h = 0; h < 65536; h++)
+        s.vectors[d + h] = bk_half_to_float((uint16_t)((h & 0x7c00) == 0x7c00 ? 0 : h));
+    assert_int_equal(bk_model_save(&s.m, path, true, &err), BK_OK);
+    assert_int_equal(bk_model_open(&m, path, &err), BK_OK);
+    float *out = malloc(d * sizeof *out);
+    for (uint32_t id = 1; id < N_WORDS; id++) {
+        assert_int_equal(bk_model_vectors(out, m, &id, 1, &err), BK_OK);
+        assert_memory_equal(out, s.vectors + id * d, d * sizeof *out);
+    }
+    free(out);
+    bk_model_close(m);
+    bk_fpu_restore(fpu);
+    small_free(&s);
+    free(path);
 }
 
 /* ---- embedding ------------------------------------------------------------- */
@@ -452,6 +591,10 @@ int main(void)
         IN_DIR(test_lies_in_config),
         IN_DIR(test_lies_in_entries),
         cmocka_unit_test(test_lies_in_vocabulary),
+        IN_DIR(test_no_index),
+        IN_DIR(test_index_of_other_words),
+        IN_DIR(test_vectors),
+        IN_DIR(test_vectors_all_halves),
         cmocka_unit_test(test_embed),
         cmocka_unit_test(test_embed_cut),
         cmocka_unit_test(test_embed_overflow),

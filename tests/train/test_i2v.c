@@ -1,6 +1,6 @@
 /* i2v: planted synonyms become neighbours, the vocabulary is as promised, threads change nothing, bad files are refused. */
 #include "../base/temp_dir.h"
-#include "learn.h"
+#include "i2v.c" /* itself: a step for each instruction set is private to it */
 #include "planted.h"
 
 #include <math.h>
@@ -242,17 +242,93 @@ static void test_bad_options(void **state)
     planted_free(p);
 }
 
+#define ROWS 20
+#define MOST 112
+
+/* A step by its definition, in double. */
+static void plain_step(double in[ROWS][MOST], double out[TARGETS][MOST], const size_t *context, size_t n, size_t stride,
+                       double label, double rate, const float *weight)
+{
+    double step[CONTEXTS][TARGETS], was_in[ROWS][MOST], was_out[TARGETS][MOST];
+    memcpy(was_in, in, sizeof was_in);
+    memcpy(was_out, out, sizeof was_out);
+    for (size_t c = 0; c < n; c++)
+        for (size_t k = 0; k < TARGETS; k++) {
+            double f = 0;
+            for (size_t i = 0; i < stride; i++)
+                f += in[context[c]][i] * out[k][i];
+            step[c][k] = ((k == 0 ? label : 0) - 1 / (1 + exp(-f))) * rate * (double)weight[k];
+        }
+    for (size_t c = 0; c < n; c++)
+        for (size_t k = 0; k < TARGETS; k++)
+            for (size_t i = 0; i < stride; i++) {
+                in[context[c]][i] += step[c][k] * was_out[k][i];
+                out[k][i] += step[c][k] * was_in[context[c]][i];
+            }
+}
+
+/* A step does what it says, and every instruction set to the last bit the same. */
+static void test_steps(void **state)
+{
+    (void)state;
+    step_fn *steps[3] = {step_any};
+    size_t n_steps = 1;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        steps[n_steps++] = step_avx2;
+    if (fastest_step() == step_avx512)
+        steps[n_steps++] = step_avx512;
+#endif
+    static _Alignas(64) float in[3][ROWS][MOST], out[3][TARGETS][MOST];
+    static double plain_in[ROWS][MOST], plain_out[TARGETS][MOST];
+    float sigmoid[SIGMOID_N + 1];
+    fill_sigmoid(sigmoid);
+    struct bk_rng rng;
+    bk_rng_seed(&rng, 3, 1);
+    for (int trial = 0; trial < 400; trial++) {
+        size_t stride = LANES * (1 + bk_rng_below(&rng, MOST / LANES)), context[CONTEXTS];
+        struct group g = {.n_in = 1 + bk_rng_below(&rng, CONTEXTS), .label = (float)bk_rng_below(&rng, 2)};
+        for (size_t k = 0; k < TARGETS; k++) {
+            g.weight[k] = k ? (float)bk_rng_below(&rng, 3) : 1;
+            for (size_t i = 0; i < stride; i++)
+                plain_out[k][i] = out[0][k][i] = (float)(bk_rng_unit(&rng) - 0.5);
+        }
+        for (size_t r = 0; r < ROWS; r++)
+            for (size_t i = 0; i < stride; i++)
+                plain_in[r][i] = in[0][r][i] = (float)(bk_rng_unit(&rng) - 0.5);
+        for (size_t s = 1; s < n_steps; s++) {
+            memcpy(in[s], in[0], sizeof in[0]);
+            memcpy(out[s], out[0], sizeof out[0]);
+        }
+        for (size_t c = 0; c < g.n_in; c++)
+            context[c] = (trial % 2 ? c : 0) + bk_rng_below(&rng, trial % 2 ? 1 : ROWS); /* some twice */
+        for (size_t s = 0; s < n_steps; s++) {
+            for (size_t c = 0; c < g.n_in; c++)
+                g.in[c] = in[s][context[c]];
+            for (size_t k = 0; k < TARGETS; k++)
+                g.out[k] = out[s][k];
+            steps[s](&g, stride, 0.1f, sigmoid);
+            assert_memory_equal(in[s], in[0], sizeof in[0]);
+            assert_memory_equal(out[s], out[0], sizeof out[0]);
+        }
+        if (trial % 2 == 0) /* a row met twice moves between its meetings */
+            continue;
+        plain_step(plain_in, plain_out, context, g.n_in, stride, (double)g.label, (double)0.1f, g.weight);
+        for (size_t i = 0; i < stride; i++) {
+            for (size_t r = 0; r < ROWS; r++)
+                assert_true(fabs((double)in[0][r][i] - plain_in[r][i]) < 2e-3);
+            for (size_t k = 0; k < TARGETS; k++)
+                assert_true(fabs((double)out[0][k][i] - plain_out[k][i]) < 4e-3);
+        }
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_synonyms),
-        TEST(test_vocabulary),
-        TEST(test_duplicates_read_once),
-        TEST(test_only_training_part),
-        TEST(test_threads),
-        TEST(test_seed_matters),
-        TEST(test_damaged),
+        cmocka_unit_test(test_steps),  TEST(test_synonyms), TEST(test_vocabulary),   TEST(test_duplicates_read_once),
+        TEST(test_only_training_part), TEST(test_threads),  TEST(test_seed_matters), TEST(test_damaged),
         TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
