@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* A batch: functions of like length, cut at either limit; fixed numbers, so that results do not depend on threads. */
-#define BATCH_FUNCTIONS 64
+#define BATCH_FUNCTIONS 128
 #define BATCH_WORDS     16384
 
 struct order { /* an input by what is seen of it */

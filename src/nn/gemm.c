@@ -20,8 +20,8 @@ enum {
     LANES = VECTOR_BYTES / sizeof(bk_real),
     WIDE = 4, /* vectors of a stripe at most */
     STRIPE = WIDE * LANES,
-    DEEP = 256,     /* of k at a time: a stripe of that depth stays in the caches near the core */
-    TALL = 24,      /* rows of A that meet a block of stripes before the next rows come */
+    DEEP = 128,     /* of k at a time: a stripe of that depth stays in the caches near the core */
+    TALL = 48,      /* rows of A that meet a block of stripes before the next rows come */
     PACKED = 16384, /* numbers of B that bk_gemm() lays out at a time */
     SHARED = 65536  /* numbers of B that all rows of A meet before the next: they stay in the second-level cache */
 };
