@@ -68,7 +68,6 @@ __attribute__((target("avx512f,avx512vnni"))) static double dot_int8(void)
     sink = (float)_mm_cvtsi128_si32(_mm512_castsi512_si128(sum[0]));
     return 2.0 * 64 * CHAINS * STEPS;
 }
-#endif
 
 typedef double work_fn(void); /* operations done */
 
@@ -92,6 +91,7 @@ static double rate(work_fn *fn, unsigned threads)
     }
     return best;
 }
+#endif
 
 #ifdef BENCH_OPENBLAS
 static double sgemm(unsigned threads)

@@ -85,6 +85,7 @@ void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool js
 
 struct cli_target {
     struct bk_binary *binary;
+    bool borrowed;     /* `binary` is another target's */
     bool whole;        /* no function was named */
     size_t *functions; /* n of them: all, or those named */
     size_t n;
@@ -92,6 +93,8 @@ struct cli_target {
 /* Opens what `text` names. Troubles are printed: those that end it (false) and, once a file, those that do not (*status
  * becomes EXIT_TROUBLE). A path that exists as a whole is never taken apart. */
 bool cli_target_open(struct cli_target *t, const char *text, int *status);
+/* The same of a second operand: of the same file as `first`, it uses what is open, and must be closed before it. */
+bool cli_target_open_second(struct cli_target *t, const struct cli_target *first, const char *text, int *status);
 void cli_target_close(struct cli_target *t);
 
 /* ---- output (output.c) --------------------------------------------------- */

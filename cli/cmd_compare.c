@@ -46,7 +46,7 @@ static int compare(const struct bk_model *model, char **texts, const struct bk_e
     struct bk_error err = {0};
     size_t fa, fb;
     float score;
-    bool open_a = cli_target_open(&a, texts[0], &status), open_b = cli_target_open(&b, texts[1], &status);
+    bool open_a = cli_target_open(&a, texts[0], &status), open_b = cli_target_open_second(&b, &a, texts[1], &status);
     bool one_a = open_a && one_function(&fa, &a, texts[0]), one_b = open_b && one_function(&fb, &b, texts[1]);
     if (!one_a || !one_b)
         status = EXIT_TROUBLE;
@@ -56,8 +56,8 @@ static int compare(const struct bk_model *model, char **texts, const struct bk_e
         int said = show(&a, fa, &b, fb, (double)score, threshold, json);
         status = status == EXIT_FINE ? said : status;
     }
-    cli_target_close(&a);
     cli_target_close(&b);
+    cli_target_close(&a);
     return status;
 }
 

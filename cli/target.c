@@ -53,17 +53,22 @@ static bool select_functions(struct cli_target *t, const char *what)
     return true;
 }
 
-bool cli_target_open(struct cli_target *t, const char *text, int *status)
+bool cli_target_open_second(struct cli_target *t, const struct cli_target *first, const char *text, int *status)
 {
     struct bk_error err = {0};
     *t = (struct cli_target){0};
     char *path = strdup(text), *what = path ? cut_function(path) : NULL;
-    bool ok = path && bk_binary_open(&t->binary, path, &err) == BK_OK;
+    bool ok = path != NULL;
     if (!path)
         cli_complain("out of memory");
-    else if (!ok)
+    t->borrowed = ok && first && first->binary && strcmp(bk_binary_path(first->binary), path) == 0;
+    if (t->borrowed) {
+        t->binary = first->binary;
+    } else if (ok && bk_binary_open(&t->binary, path, &err)) {
         cli_trouble(&err);
-    for (size_t i = 0; ok && i < bk_binary_n_troubles(t->binary); i++)
+        ok = false;
+    }
+    for (size_t i = 0; ok && !t->borrowed && i < bk_binary_n_troubles(t->binary); i++)
         *status = cli_trouble(bk_binary_trouble(t->binary, i));
     if (ok && !select_functions(t, what)) {
         cli_target_close(t);
@@ -75,9 +80,15 @@ bool cli_target_open(struct cli_target *t, const char *text, int *status)
     return ok;
 }
 
+bool cli_target_open(struct cli_target *t, const char *text, int *status)
+{
+    return cli_target_open_second(t, NULL, text, status);
+}
+
 void cli_target_close(struct cli_target *t)
 {
     free(t->functions);
-    bk_binary_close(t->binary);
+    if (!t->borrowed)
+        bk_binary_close(t->binary);
     *t = (struct cli_target){0};
 }

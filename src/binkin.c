@@ -617,20 +617,29 @@ int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct 
     return rc;
 }
 
+/* Both functions in one batch: the weights are made ready once. */
 int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a, size_t fa, const struct bk_binary *b,
                size_t fb, const struct bk_embed_options *opt, struct bk_error *err)
 {
+    bk_error_clear(err);
+    struct bk_embed_options none = {0};
+    struct inputs in[2] = {{0}};
     size_t dim = bk_net_outputs(&m->net);
+    opt = opt ? opt : &none;
     float *v = bk_calloc(2 * dim, sizeof *v);
-    if (!v)
-        return bk_fail_nomem(err, 2 * dim * sizeof *v);
-    int rc = bk_embed(v, NULL, m, a, &fa, 1, opt, err);
+    int rc = v ? inputs_read(&in[0], m, a, &fa, 1, opt, err) : bk_fail_nomem(err, 2 * dim * sizeof *v);
     if (!rc)
-        rc = bk_embed(v + dim, NULL, m, b, &fb, 1, opt, err);
+        rc = inputs_read(&in[1], m, b, &fb, 1, opt, err);
+    if (!rc) {
+        struct bk_seq both[2] = {in[0].seqs[0], in[1].seqs[0]};
+        rc = bk_model_embed(v, m, both, 2, 1, NULL, NULL, err);
+    }
     double sum = 0;
-    for (size_t i = 0; i < dim; i++)
+    for (size_t i = 0; !rc && i < dim; i++)
         sum += (double)v[i] * (double)v[dim + i];
     *score = (float)sum;
+    inputs_done(&in[0]);
+    inputs_done(&in[1]);
     free(v);
     return rc;
 }

@@ -21,6 +21,7 @@
 #define LARGE_PAGE  (2u << 20)
 #define SIGMOID_MAX 6.0f /* beyond it the sigmoid is 0 or 1, as in word2vec */
 #define SIGMOID_N   1024
+#define FEW_HITS    64
 
 /* ---- the stream: which functions and words are read ----------------------- */
 
@@ -61,6 +62,7 @@ struct i2v {
     float *copy[SHARDS][2];    /* the same, of each shard */
     uint32_t *hits[SHARDS][2]; /* how often the round touched each row */
     float sigmoid[SIGMOID_N + 1];
+    double covered[FEW_HITS];    /* of the round's rate */
     struct bk_word_seq *scratch; /* words of one slice, by item */
     bool *failed;                /* by item: no memory for it */
 };
@@ -374,10 +376,8 @@ typedef void step_fn(struct group *g, size_t stride, float rate, const float *si
 
 static step_fn *fastest_step(void)
 {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw"))
-        return step_avx512;
-    return __builtin_cpu_supports("avx2") ? step_avx2 : step_any;
+    enum bk_cpu cpu = bk_cpu();
+    return cpu >= BK_CPU_AVX512 ? step_avx512 : cpu >= BK_CPU_AVX2 ? step_avx2 : step_any;
 }
 #else
 static step_fn *fastest_step(void)
@@ -533,6 +533,11 @@ static void train_slice(void *ctx, size_t item, unsigned worker)
 
 #define MERGE_ROWS 256
 
+static double share_covered(const struct i2v *t, uint32_t hits, double rate)
+{
+    return hits < FEW_HITS ? t->covered[hits] : -expm1(-rate * hits);
+}
+
 /* Adds the moves of a row's copies, scaled so that rows touched seldom add up (as if one had trained after the other) and rows
  * touched often are averaged (each copy is close to where the row settles). With a pull of `rate` a touch, c touches cover
  * the share 1 - exp(-rate c) of the way; the scale makes the sum cover what all touches in one copy would. */
@@ -540,31 +545,42 @@ static void merge_row(struct i2v *t, size_t which, size_t row, double rate)
 {
     double sum = 0, total = 0;
     float *base = t->base[which] + row * t->stride;
+    size_t n = 0;
+    const float *moved[SHARDS]; /* the copies that were touched; the others are as the base */
     for (int s = 0; s < SHARDS; s++) {
-        sum -= expm1(-rate * t->hits[s][which][row]);
-        total += t->hits[s][which][row];
-    }
-    if (total == 0)
-        return;
-    float scale = (float)(-expm1(-rate * total) / sum);
-    for (size_t i = 0; i < t->stride; i++) {
-        float move = 0;
-        for (int s = 0; s < SHARDS; s++)
-            move += t->copy[s][which][row * t->stride + i] - base[i];
-        base[i] += scale * move;
-    }
-    for (int s = 0; s < SHARDS; s++) {
-        memcpy(t->copy[s][which] + row * t->stride, base, t->stride * sizeof *base);
+        uint32_t hits = t->hits[s][which][row];
+        if (hits == 0)
+            continue;
+        sum += share_covered(t, hits, rate);
+        total += hits;
+        moved[n++] = t->copy[s][which] + row * t->stride;
         t->hits[s][which][row] = 0;
     }
+    if (n == 0)
+        return;
+    float scale = n > 1 ? (float)(-expm1(-rate * total) / sum) : 1, move[MAX_DIM + LANES];
+    for (size_t i = 0; i < t->stride; i++)
+        move[i] = moved[0][i] - base[i];
+    for (size_t k = 1; k < n; k++)
+        for (size_t i = 0; i < t->stride; i++)
+            move[i] += moved[k][i] - base[i];
+    for (size_t i = 0; i < t->stride; i++)
+        base[i] += scale * move[i];
+    for (int s = 0; s < SHARDS; s++)
+        memcpy(t->copy[s][which] + row * t->stride, base, t->stride * sizeof *base);
+}
+
+static double rate_of_round(const struct i2v *t)
+{
+    double done = (t->epoch + (t->round + 0.5) / (double)t->n_rounds) / t->opt.epochs;
+    return t->opt.rate * (done < 0.9999 ? 1 - done : 1e-4);
 }
 
 static void merge_rows(void *ctx, size_t item, unsigned worker)
 {
     struct i2v *t = ctx;
     (void)worker;
-    double done = (t->epoch + (t->round + 0.5) / (double)t->n_rounds) / t->opt.epochs;
-    double rate = t->opt.rate * (done < 0.9999 ? 1 - done : 1e-4);
+    double rate = rate_of_round(t);
     for (size_t r = item * MERGE_ROWS; r < (item + 1) * MERGE_ROWS && r < 2 * t->v; r++)
         merge_row(t, r / t->v, r % t->v, rate);
 }
@@ -586,7 +602,7 @@ static float *new_matrix(const struct i2v *t)
 
 static int start(struct i2v *t, struct bk_error *err)
 {
-    size_t stretch = t->v / 2 > MIN_STRETCH ? t->v / 2 : MIN_STRETCH, items = t->n_streams * SHARDS;
+    size_t stretch = t->v / 4 > MIN_STRETCH ? t->v / 4 : MIN_STRETCH, items = t->n_streams * SHARDS;
     t->stride = (t->opt.dim + LANES - 1) / LANES * LANES;
     t->n_rounds = (size_t)(t->n_words / (stretch * SHARDS)) + 1;
     for (size_t k = 0; k < t->n_streams; k++) {
@@ -646,6 +662,8 @@ static int run(struct i2v *t, double begun, struct bk_error *err)
             deal_slices(t, &t->stream[k], k);
         for (t->round = 0; t->round < t->n_rounds && !rc; t->round++) {
             bk_par_for(items, t->opt.threads, train_slice, t);
+            for (uint32_t h = 0; h < FEW_HITS; h++)
+                t->covered[h] = -expm1(-rate_of_round(t) * h);
             bk_par_for((2 * t->v + MERGE_ROWS - 1) / MERGE_ROWS, t->opt.threads, merge_rows, t);
             for (size_t i = 0; i < items && !rc; i++)
                 if (t->failed[i])

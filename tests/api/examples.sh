@@ -3,7 +3,10 @@
 #   examples.sh OBJECT MODEL WALK EMBED MATCH
 set -u
 export LC_ALL=C
-object=$1 walk=$3 embed=$4 match=$5
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+. "$(dirname "$0")/../wrapped.sh"
+object=$1 walk=$(wrapped "$3") embed=$(wrapped "$4") match=$(wrapped "$5")
 export BINKIN_MODEL="$2"
 n=0
 

@@ -4,11 +4,20 @@
 set -u
 export LC_ALL=C NO_COLOR=1
 unset BINKIN_MODEL
-binkin=$(realpath "$1") make_model=$(realpath "$2") source=$3
-shift 3
-cc="$*"
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
+. "$(dirname "$0")/../wrapped.sh"
+binkin=$(wrapped "$1") make_model=$(wrapped "$2") source=$3
+shift 3
+cc="$*"
+# nm, objdump and the like of a cross compiler
+tools=$($cc -print-prog-name=objdump)
+[ "$tools" = objdump ] || PATH=$(dirname "$tools"):$PATH
+# what the binaries made here are, and how a function of theirs begins at -O0
+case $($cc -dumpmachine) in
+aarch64-*) arch=arm64 word='V_stp_x29,x30,' ;;
+*) arch=amd64 word='X_push_rbp$' ;;
+esac
 cd "$work" || exit 1
 n=0
 
@@ -98,12 +107,12 @@ wrong() { # TEXT ARGS...: exit 2, TEXT on stderr, nothing on stdout
 
 # ---- info, functions -----------------------------------------------------------
 
-info_archive() { run info base-O0.a && [ "$rc" = 0 ] && quiet && has "archive of $(ar t base-O0.a | wc -l) objects" && has 'amd64 object' && has ' 0 bad$'; }
+info_archive() { run info base-O0.a && [ "$rc" = 0 ] && quiet && has "archive of $(ar t base-O0.a | wc -l) objects" && has "$arch object" && has ' 0 bad$'; }
 info_json() { run info --json base-O0.a base-O0.so && [ "$rc" = 0 ] && json 0 && [ "$(wc -l <out)" -eq $(($(ar t base-O0.a | wc -l) + 1)) ] && has '"kind":"shared"'; }
-info_model() { run info random.bkm && [ "$rc" = 0 ] && has 'model mffa' && has 'for amd64' && run info --json random.bkm && json 0; }
+info_model() { run info random.bkm && [ "$rc" = 0 ] && has 'model mffa' && has "for $arch" && run info --json random.bkm && json 0; }
 functions_text() { run functions base-O0.so && [ "$rc" = 0 ] && quiet && has ' symbol  *bk_read_u8$'; }
 functions_stripped() { strip -o stripped.so base-O0.so && run functions stripped.so && [ "$rc" = 0 ] && has ' eh_frame  *-$'; }
-functions_words() { run functions --words base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && has '^ *0x[0-9a-f]*  X_push_rbp$' && run functions --words --json base-O0.so:bk_read_u8 && json 0; }
+functions_words() { run functions --words base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && has "^ *0x[0-9a-f]*  $word" && run functions --words --json base-O0.so:bk_read_u8 && json 0; }
 several_files() { run functions --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && has '"file":"base-O0.so"' && has '"file":"base-O2.so"'; }
 
 # ---- FILE:NAME ----------------------------------------------------------------------
@@ -149,6 +158,13 @@ match_names_unseen() { # other names, same answers
     done
     cmp answers-base-O2.a answers-renamed.a >err
 }
+one_core() { # the first that may be used; -t 0 means the cores that may be used
+    core=$(taskset -pc $$ | sed 's/.*: //; s/[-,].*//')
+    run match -k 3 --json -t 2 base-O0.a base-O2.so && [ "$rc" = 0 ] && cp out first || return 1
+    for t in 0 3; do
+        taskset -c "$core" "$binkin" match -k 3 --json -t $t base-O0.a base-O2.so >out 2>err && cmp first out >>err || return 1
+    done
+}
 match_empty() { run match --min-blocks 1000000 base-O0.so base-O2.so; [ "$rc" = 2 ] && tells 'no function to match; --min-blocks'; }
 environment_missing() { BINKIN_MODEL=/nonexistent "$binkin" embed base-O0.so >out 2>err; [ $? = 2 ] && tells '^binkin: /nonexistent: '; }
 
@@ -172,8 +188,8 @@ corrupt_model() { # one byte of its middle
     one_trouble && tells '^binkin: corrupt.bkm: '
 }
 cut_model() { head -c 100000 random.bkm >cut.bkm && run embed -m cut.bkm base-O0.so; one_trouble && tells '^binkin: cut.bkm: '; }
-untrained_arch() { run embed arm.o base-O0.so:bk_read_u8; one_trouble && tells '^binkin: arm.o: .*armhf.*amd64' && has bk_read_u8; }
-untrained_match() { run match arm.o base-O0.so; one_trouble && tells '^binkin: arm.o: .*armhf.*amd64'; }
+untrained_arch() { run embed arm.o base-O0.so:bk_read_u8; one_trouble && tells "^binkin: arm.o: .*armhf.*$arch" && has bk_read_u8; }
+untrained_match() { run match arm.o base-O0.so; one_trouble && tells "^binkin: arm.o: .*armhf.*$arch"; }
 untrained_functions() { run functions --json arm.o && [ "$rc" = 0 ] && json 0 && has '"arch":"armhf"' && has '"find"'; }
 no_function() { run functions base-O0.so:nothing_of_the_name; one_trouble && tells 'no function nothing_of_the_name'; }
 no_address() { run functions base-O0.so:0xffffffffffffff; one_trouble && tells 'no function at 0xffffffffffffff'; }
@@ -280,6 +296,7 @@ try "match: figures of --truth worked out from the vectors" oracle truth "$binki
 try "match: the same with every function" oracle truth "$binkin" base-O0.a base-O2.so 1
 try "match: without --truth no verdict" match_plain
 try "match: names are not looked at" match_names_unseen
+try "match: the same bytes on one core" one_core
 try "match: nothing left to match" match_empty
 try "\$BINKIN_MODEL is used, and missed" environment_missing
 
