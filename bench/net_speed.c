@@ -254,23 +254,34 @@ static struct bk_model *model_of(const struct input *in)
     return m;
 }
 
-static void embed(const struct input *in, unsigned threads, double seconds)
+static void embed_in(const struct input *in, enum bk_precision precision, unsigned threads, double seconds)
 {
     struct bk_model *m = model_of(in);
     struct bk_error err;
     float *out = must(bk_calloc(in->n * bk_net_outputs(&m->net), sizeof *out));
-    check(bk_model_embed(out, m, in->seqs, in->n, threads, NULL, NULL, &err), &err); /* the first touches the pages */
+    check(bk_model_embed(out, m, in->seqs, in->n, precision, threads, NULL, NULL, &err),
+          &err); /* the first touches the pages */
     size_t done = 0;
     double begun = bk_now();
     do {
-        check(bk_model_embed(out, m, in->seqs, in->n, threads, NULL, NULL, &err), &err);
+        check(bk_model_embed(out, m, in->seqs, in->n, precision, threads, NULL, NULL, &err), &err);
         done++;
     } while (bk_now() - begun < seconds);
     double spent = bk_now() - begun;
     struct work w = useful(&m->net, in->seqs, in->n, in->n_words);
-    report("embed", done * in->n, spent, (double)done * (w.own + w.shared), "");
+    report(precision == BK_INT8 ? "embed-int8" : "embed", done * in->n, spent, (double)done * (w.own + w.shared), "");
     free(out);
     bk_model_close(m);
+}
+
+static void embed(const struct input *in, unsigned threads, double seconds)
+{
+    embed_in(in, BK_FULL, threads, seconds);
+}
+
+static void embed_int8(const struct input *in, unsigned threads, double seconds)
+{
+    embed_in(in, BK_INT8, threads, seconds);
 }
 
 static int by_value(const void *x, const void *y)
@@ -296,11 +307,11 @@ static void latency(const struct input *in, unsigned threads, double seconds)
     for (size_t i = 0; i < n; i++) {
         struct work w = useful(&m->net, &longest[i], 1, in->n_words);
         operations += (w.own + w.shared) / (double)n;
-        check(bk_model_embed(out, m, &longest[i], 1, threads, NULL, NULL, &err), &err);
+        check(bk_model_embed(out, m, &longest[i], 1, BK_FULL, threads, NULL, NULL, &err), &err);
     }
     for (double begun = bk_now(); done < MAX_TIMES && (done < n || bk_now() - begun < seconds); done++) {
         double t = bk_now();
-        check(bk_model_embed(out, m, &longest[done % n], 1, threads, NULL, NULL, &err), &err);
+        check(bk_model_embed(out, m, &longest[done % n], 1, BK_FULL, threads, NULL, NULL, &err), &err);
         times[done] = bk_now() - t;
     }
     qsort(times, done, sizeof *times, by_value);
@@ -428,7 +439,7 @@ static void train(const struct input *in, unsigned threads, double seconds)
     t->df = must(bk_calloc(BATCH * t->o, sizeof *t->df));
     bk_rng_seed(&rng, 1, 0);
     bk_net_init(t->params, &t->cfg, &rng);
-    check(bk_prepared_new(&t->prepared, &t->cfg, true, &err), &err);
+    check(bk_prepared_new(&t->prepared, &t->cfg, BK_FULL, true, &err), &err);
     for (size_t i = 0; i < N_SHARDS; i++) {
         struct shard *s = &t->shard[i];
         check(bk_pass_new(&s->pass, &t->cfg, &err), &err);
@@ -484,7 +495,7 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(const struct input *in, unsigned threads, double seconds);
-    } jobs[] = {{"embed", embed}, {"train", train}, {"latency", latency}};
+    } jobs[] = {{"embed", embed}, {"embed-int8", embed_int8}, {"train", train}, {"latency", latency}};
     if ((argc == 3 || argc == 4) && strcmp(argv[1], "dump") == 0) {
         dump(argv[2], argc == 4 ? argv[3] : default_file);
         return 0;
@@ -502,6 +513,8 @@ int main(int argc, char **argv)
         input_done(&in);
         return 0;
     }
-    fprintf(stderr, "usage: net_speed dump FUNCS [FILE] | embed|train|latency FUNCS THREADS SECONDS | peak THREADS\n");
+    fprintf(
+        stderr,
+        "usage: net_speed dump FUNCS [FILE] | embed|embed-int8|train|latency FUNCS THREADS SECONDS | peak THREADS\n");
     return 2;
 }

@@ -72,6 +72,10 @@ int cli_parse(int *operand, const struct cli_command *cmd, int argc, char **argv
     {                                                                                                                  \
         "model", 'm', CLI_TEXT, to, "FILE", "model file (default: $BINKIN_MODEL, else the one that came with binkin)"  \
     }
+#define CLI_OPT_INT8(to)                                                                                               \
+    {                                                                                                                  \
+        "int8", 0, CLI_FLAG, to, NULL, "multiply in eight bits: faster where the processor can, vectors nearly equal"  \
+    }
 #define CLI_OPT_ANY_ARCH(to)                                                                                           \
     {                                                                                                                  \
         "any-arch", 0, CLI_FLAG, to, NULL,                                                                             \

@@ -149,6 +149,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
         CLI_OPT_MODEL(&model_path),
         {"output", 'o', CLI_TEXT, &out, "FILE.npy",
          "write the vectors there, as a NumPy array of float32, and print the number of its row for each function"},
+        CLI_OPT_INT8(&e.opt.int8),
         CLI_OPT_ANY_ARCH(&e.opt.any_arch),
         CLI_OPT_THREADS(&e.opt.threads),
         CLI_OPT_JSON(&e.json),

@@ -99,6 +99,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
         {"min-blocks", 0, CLI_UNSIGNED, &j.opt.min_blocks, "N",
          "leave out functions of fewer basic blocks (default: 1)"},
         {"seed", 0, CLI_U64, &j.opt.seed, "N", "draws pairs, queries and pools (default: 1)"},
+        CLI_OPT_INT8(&j.opt.int8),
         CLI_OPT_THREADS(&j.opt.threads),
         CLI_OPT_JSON(&j.json),
     };

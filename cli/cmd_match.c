@@ -154,6 +154,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
         {"threshold", 0, CLI_REAL, &x.threshold, "X", "do not show answers that score below X"},
         {"truth", 0, CLI_FLAG, &x.opt.truth, NULL,
          "judge the answers by symbol names, which the matching itself never looks at"},
+        CLI_OPT_INT8(&x.opt.embed.int8),
         CLI_OPT_ANY_ARCH(&x.opt.embed.any_arch),
         CLI_OPT_THREADS(&x.opt.embed.threads),
         CLI_OPT_JSON(&x.json),

@@ -23,8 +23,9 @@ static void use(const struct bk_model *m)
     }
     float *out = malloc(bk_net_outputs(&m->net) * sizeof *out);
     /* Weights may overflow on the way: an error, then, and that is right. */
-    if (out && bk_model_embed(out, m, &seq, 1, 1, NULL, NULL, &err))
-        out[0] = 0;
+    for (int p = 0; out && p < BK_PRECISION_COUNT; p++)
+        if (bk_model_embed(out, m, &seq, 1, (enum bk_precision)p, 1, NULL, NULL, &err))
+            out[0] = 0;
     free(out);
 }
 

@@ -133,6 +133,7 @@ struct bk_eval_options {
     size_t max_pairs;    /* balanced pairs for AUC and AP, 0: one similar and one dissimilar for each function */
     uint32_t min_blocks; /* 0: 1 */
     uint64_t seed;       /* draws pairs, queries and pools */
+    bool int8;           /* embed with products in eight bits */
     unsigned threads;
     bk_progress_fn *progress;
     void *ctx;

@@ -261,7 +261,7 @@ static int start(struct trainer *t, struct bk_error *err)
     struct bk_rng rng;
     bk_rng_seed(&rng, t->opt.seed, BK_STREAM_WEIGHTS);
     bk_net_init(s->params, &t->net, &rng);
-    int rc = bk_prepared_new(&t->prepared, &t->net, true, err);
+    int rc = bk_prepared_new(&t->prepared, &t->net, BK_FULL, true, err);
     return rc ? rc : hash_options(t, err);
 }
 
@@ -409,7 +409,7 @@ static int validate(struct trainer *t, double *auc, struct bk_error *err)
     if (!rc) {
         for (size_t i = 0; i < n; i++)
             seq[i] = t->seq[t->validation.v[i]];
-        rc = bk_model_embed(vectors, &m, seq, n, t->opt.threads, NULL, NULL, err);
+        rc = bk_model_embed(vectors, &m, seq, n, BK_FULL, t->opt.threads, NULL, NULL, err);
     }
     if (!rc) {
         double ap;

@@ -26,8 +26,8 @@ static int by_content(const void *x, const void *y)
 /* ---- weights, prepared at first use ------------------------------------- */
 
 struct bk_model_cache {
-    struct bk_once once;
-    struct bk_prepared *w;
+    struct bk_once once[BK_PRECISION_COUNT];
+    struct bk_prepared *w[BK_PRECISION_COUNT];
 };
 
 struct bk_model_cache *bk_model_cache_new(void)
@@ -39,13 +39,15 @@ void bk_model_cache_free(struct bk_model_cache *c)
 {
     if (!c)
         return;
-    bk_prepared_free(c->w);
+    for (int i = 0; i < BK_PRECISION_COUNT; i++)
+        bk_prepared_free(c->w[i]);
     free(c);
 }
 
 struct preparation {
     const struct bk_model *m;
     struct bk_prepared **out;
+    enum bk_precision precision;
     unsigned threads;
     int rc;
     struct bk_error *err;
@@ -54,7 +56,7 @@ struct preparation {
 static bool prepare(void *ctx)
 {
     struct preparation *p = ctx;
-    p->rc = bk_prepared_new(p->out, &p->m->net, false, p->err);
+    p->rc = bk_prepared_new(p->out, &p->m->net, p->precision, false, p->err);
     if (!p->rc)
         bk_prepare(*p->out, p->m->params, p->threads);
     return !p->rc;
@@ -62,12 +64,16 @@ static bool prepare(void *ctx)
 
 /* *own is what the caller frees: a model without cache is prepared for one call. */
 static int prepared_of(const struct bk_prepared **out, struct bk_prepared **own, const struct bk_model *m,
-                       unsigned threads, struct bk_error *err)
+                       enum bk_precision precision, unsigned threads, struct bk_error *err)
 {
-    struct preparation p = {.m = m, .out = m->cache ? &m->cache->w : own, .threads = threads, .err = err};
+    struct preparation p = {.m = m,
+                            .out = m->cache ? &m->cache->w[precision] : own,
+                            .precision = precision,
+                            .threads = threads,
+                            .err = err};
     *own = NULL;
     if (m->cache)
-        bk_once(&m->cache->once, prepare, &p);
+        bk_once(&m->cache->once[precision], prepare, &p);
     else
         prepare(&p);
     *out = *p.out;
@@ -279,12 +285,13 @@ static size_t join_equal(size_t *same, struct order *order, size_t n)
 }
 
 static int embed_distinct(float *out, const struct bk_model *m, const struct order *order, size_t n, size_t *begin,
-                          unsigned threads, bk_model_progress *progress, void *ctx, struct bk_error *err)
+                          enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
+                          struct bk_error *err)
 {
     struct embedding e = {.m = m, .words.m = m, .out = out, .order = order, .begin = begin};
     struct bk_prepared *own;
     e.o = bk_net_outputs(&m->net);
-    int rc = prepared_of(&e.w, &own, m, threads, err);
+    int rc = prepared_of(&e.w, &own, m, precision, threads, err);
     e.words.w = e.w;
     if (!rc)
         rc = number_words(&e.words, order, n, err);
@@ -297,8 +304,9 @@ static int embed_distinct(float *out, const struct bk_model *m, const struct ord
     return rc;
 }
 
-int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n, unsigned threads,
-                   bk_model_progress *progress, void *ctx, struct bk_error *err)
+int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+                   enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
+                   struct bk_error *err)
 {
     if (n == 0)
         return BK_OK;
@@ -315,7 +323,7 @@ int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *se
     }
     if (!rc) {
         qsort(order, n, sizeof *order, by_content);
-        rc = embed_distinct(out, m, order, join_equal(same, order, n), begin, threads, progress, ctx, err);
+        rc = embed_distinct(out, m, order, join_equal(same, order, n), begin, precision, threads, progress, ctx, err);
         for (size_t i = 0, o = bk_net_outputs(&m->net); i < n && !rc; i++)
             if (same[i] != i)
                 memcpy(out + i * o, out + same[i] * o, o * sizeof(float));

@@ -71,8 +71,10 @@ struct bk_seq {
 
 /* The weights laid out for products. Immutable between two bk_prepare(); shared by threads. `backward`: for training too. */
 struct bk_prepared;
-BK_MUST_CHECK int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, bool backward,
-                                  struct bk_error *err);
+/* Of the products that embed: those of the network but for the input halves. Training is in full. */
+enum bk_precision { BK_FULL, BK_INT8, BK_PRECISION_COUNT };
+BK_MUST_CHECK int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg,
+                                  enum bk_precision precision, bool backward, struct bk_error *err);
 void bk_prepared_free(struct bk_prepared *w);
 /* Lays out `params`, which must live as long as they are used here. */
 void bk_prepare(struct bk_prepared *w, const bk_real *params, unsigned threads);
@@ -139,7 +141,8 @@ void bk_model_cache_free(struct bk_model_cache *c);
  * NULL allowed, is called now and then on the calling thread. */
 typedef void bk_model_progress(void *ctx, size_t done, size_t total);
 BK_MUST_CHECK int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
-                                 unsigned threads, bk_model_progress *progress, void *ctx, struct bk_error *err);
+                                 enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
+                                 struct bk_error *err);
 
 /* ---- parts of files that models and word-vector files have in common --- */
 

@@ -9,7 +9,26 @@ size_t bk_word_columns(const struct bk_net_config *c)
     return 2 * direction_columns(c) + (has_q(c) ? bk_padded(c->n) : 0);
 }
 
-int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, bool backward, struct bk_error *err)
+/* Whether a weight is laid out in eight bits. */
+static bool in_int8(const struct bk_prepared *w, int range)
+{
+    return w->precision == BK_INT8 && range != FULL;
+}
+
+/* Bytes of a weight laid out, whole cache lines. */
+static size_t panel_bytes(const struct bk_prepared *w, const struct bk_weights *x, int range)
+{
+#ifndef BK_REAL_DOUBLE
+    if (in_int8(w, range))
+        return bk_int8_size(x->k, x->n);
+#endif
+    (void)w;
+    (void)range;
+    return bk_padded(bk_weights_size(x->k, x->n)) * sizeof(bk_real);
+}
+
+int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, enum bk_precision precision,
+                    bool backward, struct bk_error *err)
 {
     *out = NULL;
     int rc = bk_net_config_check(cfg, err);
@@ -21,28 +40,32 @@ int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, b
     const struct bk_net_config *c = &w->cfg;
     w->cfg = *cfg;
     w->at = bk_net_layout(cfg);
+    w->precision = precision;
     w->backward = backward;
     size_t s = cfg->u / 2, n = 0, joint = cfg->d * bk_word_columns(cfg), gates = s * 2 * bk_padded(s);
-#define WEIGHTS_COUNT(field, inner, columns, present)                                                                  \
+#define WEIGHTS_COUNT(field, inner, columns, present, span)                                                            \
     if (present) {                                                                                                     \
-        w->field = (struct bk_weights){.k = inner, .n = columns};                                                      \
-        n += bk_padded(bk_weights_size(w->field.k, w->field.n));                                                       \
+        w->field = (struct bk_weights){.k = inner, .n = columns, .range = span};                                       \
+        n += panel_bytes(w, &w->field, span);                                                                          \
     }
     NET_WEIGHTS(WEIGHTS_COUNT)
 #undef WEIGHTS_COUNT
-    w->panels = aligned_alloc(64, n * sizeof *w->panels);
+    w->panels = aligned_alloc(64, n);
     w->joint_words = bk_calloc(joint, sizeof *w->joint_words);
     w->joint_gates = bk_calloc(2 * gates, sizeof *w->joint_gates);
     w->bias = bk_calloc(bk_word_columns(cfg), sizeof *w->bias);
     if (!w->panels || !w->joint_words || !w->joint_gates || !w->bias) {
         bk_prepared_free(w);
-        return bk_fail_nomem(err, (n + joint + 2 * gates) * sizeof *w->panels);
+        return bk_fail_nomem(err, n + (joint + 2 * gates) * sizeof *w->joint_words);
     }
-    bk_real *next = w->panels;
-#define WEIGHTS_PLACE(field, inner, columns, present)                                                                  \
+    uint8_t *next = w->panels;
+#define WEIGHTS_PLACE(field, inner, columns, present, span)                                                            \
     if (present) {                                                                                                     \
-        w->field.panels = next;                                                                                        \
-        next += bk_padded(bk_weights_size(w->field.k, w->field.n));                                                    \
+        if (in_int8(w, span))                                                                                          \
+            w->field.int8 = next;                                                                                      \
+        else                                                                                                           \
+            w->field.panels = (bk_real *)(void *)next;                                                                 \
+        next += panel_bytes(w, &w->field, span);                                                                       \
     }
     NET_WEIGHTS(WEIGHTS_PLACE)
 #undef WEIGHTS_PLACE
@@ -111,7 +134,13 @@ static void pack_one(void *ctx, size_t item, unsigned worker)
 {
     const struct source *x = (const struct source *)ctx + item;
     (void)worker;
-    if (x->to->k)
+    if (x->to->k == 0)
+        return;
+#ifndef BK_REAL_DOUBLE
+    if (x->to->int8)
+        bk_int8_pack((void *)(uintptr_t)x->to->int8, x->t, x->b, x->ldb, x->to->k, x->to->n);
+    else
+#endif
         bk_weights_pack((bk_real *)(uintptr_t)x->to->panels, x->t, x->b, x->ldb, x->to->k, x->to->n);
 }
 

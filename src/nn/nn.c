@@ -26,8 +26,30 @@ void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb
     bk_kernels()->products->pack(panels, t, b, ldb, k, n);
 }
 
+#ifndef BK_REAL_DOUBLE
+/* Rows go in groups, so that what they are in eight bits lies on the stack. */
+static void product_int8(float *c, size_t ldc, const struct bk_weights *w, size_t m, const float *a, size_t lda,
+                         bool add)
+{
+    enum { ROOM = 2 * BK_INT8_MAX_K };
+    _Alignas(64) uint8_t q[ROOM];
+    size_t group = ROOM / bk_int8_row(w->k);
+    for (size_t i = 0; i < m; i += group) {
+        size_t n = m - i < group ? m - i : group;
+        bk_int8_quantise(q, a + i * lda, lda, n, w->k, w->range);
+        bk_int8_product_quantised(c + i * ldc, ldc, n, q, w->int8, add);
+    }
+}
+#endif
+
 void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, const bk_real *a, size_t lda, bool add)
 {
+#ifndef BK_REAL_DOUBLE
+    if (w->int8) {
+        product_int8(c, ldc, w, m, a, lda, add);
+        return;
+    }
+#endif
     bk_kernels()->products->gemm_panels(BK_N, m, bk_padded(w->n), w->k, a, lda, w->panels, add, c, ldc);
 }
 

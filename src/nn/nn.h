@@ -38,6 +38,8 @@ void bk_gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const b
 struct bk_weights {
     size_t k, n;
     const bk_real *panels; /* bk_weights_size() numbers */
+    const void *int8;      /* in eight bits instead, by bk_int8_pack(); NULL: full precision */
+    bk_real range;         /* of the left-hand sides in eight bits; 0: of each row its own */
 };
 static inline size_t bk_weights_size(size_t k, size_t n)
 {

@@ -74,7 +74,7 @@ static void set_aff(struct net_case *c, const char *aff)
     c->n_tensors = bk_net_tensors(c->tensors, &c->cfg);
     c->params = bk_calloc(c->n_params, sizeof *c->params);
     assert_non_null(c->params);
-    assert_int_equal(bk_prepared_new(&c->prepared, &c->cfg, true, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&c->prepared, &c->cfg, BK_FULL, true, &err), BK_OK);
     assert_int_equal(bk_pass_new(&c->pass, &c->cfg, &err), BK_OK);
 }
 

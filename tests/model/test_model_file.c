@@ -512,17 +512,17 @@ static void test_embed(void **state)
     struct bk_error err;
     size_t o = bk_net_outputs(&s.m.net), progress[2] = {0, 0};
     float *out = calloc(N_FUNCS, o * sizeof *out), *again = calloc(N_FUNCS, o * sizeof *again), alone[16];
-    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, 1, count_progress, progress, &err), BK_OK);
+    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 1, count_progress, progress, &err), BK_OK);
     assert_int_equal(progress[1], 1);
     for (unsigned threads = 1; threads <= 3; threads++) {
-        assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, threads, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, BK_FULL, threads, NULL, NULL, &err), BK_OK);
         assert_memory_equal(again, out, N_FUNCS * o * sizeof *out);
     }
     assert_memory_equal(out + 7 * o, out + 101 * o, o * sizeof *out);
     struct bk_pass *pass;
     struct bk_prepared *w;
     assert_int_equal(bk_pass_new(&pass, &s.m.net, &err), BK_OK);
-    assert_int_equal(bk_prepared_new(&w, &s.m.net, false, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w, &s.m.net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, s.params, 1);
     for (size_t i = 0; i < N_FUNCS; i++) {
         assert_int_equal(bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, &err), BK_OK);
@@ -535,10 +535,10 @@ static void test_embed(void **state)
     }
     bk_pass_free(pass);
     bk_prepared_free(w);
-    assert_int_equal(bk_model_embed(NULL, &s.m, NULL, 0, 1, NULL, NULL, &err), BK_OK);
+    assert_int_equal(bk_model_embed(NULL, &s.m, NULL, 0, BK_FULL, 1, NULL, NULL, &err), BK_OK);
     in->ids[3][0] = N_WORDS;
     in->seq[3].n = 5;
-    assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, 2, NULL, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EINVAL);
     free(out);
     free(again);
     free(in);
@@ -557,7 +557,7 @@ static void test_embed_cut(void **state)
     in->seq[0].n = 12;
     in->seq[1].n = 40;
     float out[2 * 16];
-    assert_int_equal(bk_model_embed(out, &s.m, in->seq, 2, 1, NULL, NULL, &err), BK_OK);
+    assert_int_equal(bk_model_embed(out, &s.m, in->seq, 2, BK_FULL, 1, NULL, NULL, &err), BK_OK);
     assert_memory_equal(out, out + o, o * sizeof *out);
     free(in);
     small_free(&s);
@@ -573,7 +573,7 @@ static void test_embed_overflow(void **state)
     for (size_t i = 0; i < bk_net_n_params(&s.m.net); i++)
         s.params[i] = 3e38f;
     float *out = calloc(N_FUNCS, bk_net_outputs(&s.m.net) * sizeof *out);
-    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, 2, NULL, NULL, &err), BK_EFORMAT);
+    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
     free(out);
     free(in);
     small_free(&s);

@@ -38,7 +38,7 @@ static void world_init(struct world *w, const char *aff)
     w->f = bk_calloc(B * w->o, sizeof *w->f);
     w->df = bk_calloc(B * w->o, sizeof *w->df);
     assert_true(w->params && w->words && w->f && w->df);
-    assert_int_equal(bk_prepared_new(&w->prepared, &w->cfg, true, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w->prepared, &w->cfg, BK_FULL, true, &err), BK_OK);
     bk_rng_seed(&rng, 3, 0);
     bk_net_init(w->params, &w->cfg, &rng);
     for (size_t i = w->cfg.d; i < (size_t)N_WORDS * w->cfg.d; i++)

@@ -125,7 +125,7 @@ static void test_paper_size(void **state)
         free(v);
     }
     double penalty;
-    assert_int_equal(bk_prepared_new(&prepared, &cfg, false, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&prepared, &cfg, BK_FULL, false, &err), BK_OK);
     bk_prepare(prepared, params, 1);
     assert_int_equal(bk_pass_new(&pass, &cfg, &err), BK_OK);
     assert_int_equal(bk_pass_forward(pass, f, prepared, words, N_WORDS, seqs, B, false, &penalty, &err), BK_OK);

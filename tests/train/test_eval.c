@@ -225,7 +225,7 @@ static float *plain_vectors(double *unknown, const struct toy *t, const struct b
         }
         seen += f->n_words < m->net.max_insns ? f->n_words : m->net.max_insns;
         struct bk_seq seq = {ids, f->n_words};
-        assert_int_equal(bk_model_embed(v + k * dim, m, &seq, 1, 1, NULL, NULL, NULL), BK_OK);
+        assert_int_equal(bk_model_embed(v + k * dim, m, &seq, 1, BK_FULL, 1, NULL, NULL, NULL), BK_OK);
     }
     *unknown /= (double)seen;
     return v;

@@ -153,7 +153,7 @@ static void test_first_batch(void **state)
     float *f = calloc(200, o * sizeof *f);
     double penalty, loss = 0;
     assert_int_equal(bk_pass_new(&pass, &m->net, &err), BK_OK);
-    assert_int_equal(bk_prepared_new(&w, &m->net, false, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w, &m->net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, m->params, 1);
     assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, &penalty, &err),
                      BK_OK);
