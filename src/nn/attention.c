@@ -29,7 +29,7 @@ static size_t shrink_length(const struct bk_packing *pk, size_t t, size_t i)
 size_t bk_attention_scratch(const struct bk_attention *at, const struct bk_packing *pk)
 {
     size_t u = at->u, a = bk_padded(at->a), r = bk_padded(at->r), sums = pk->t * (2 * u + 2 * r) + r;
-    size_t forward = pk->b * r + pk->t * (u + r);
+    size_t forward = pk->b * r;
     size_t backward = pk->m * r + BK_ATTENTION_ROWS * (a + bk_padded(u)) + sums;
     return at->keep && backward > forward ? backward : forward;
 }
@@ -67,17 +67,14 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
     }
     softmax_over_steps(at->att, pk, r_cols, scratch);
 
-    bk_real *hi = scratch, *ai = hi + pk->t * u;
     double penalty = 0;
     for (size_t i = 0, t = pk->t; i < pk->b; i++) {
         t = shrink_length(pk, t, i);
-        rows_of(hi, h, at->ldh, pk, i, t, u);
-        rows_of(ai, at->att, r_cols, pk, i, t, r);
-        bk_gemm(BK_T, BK_N, r, u, t, ai, r, hi, u, false, f + i * bk_padded(r * u), u);
+        k->products->sums(f + i * bk_padded(r * u), u, r, u, at->att, r_cols, h, at->ldh, pk->row, i, t);
         if (!at->gram)
             continue;
         bk_real *gram = at->gram + i * r * r;
-        bk_gemm(BK_T, BK_N, r, r, t, ai, r, ai, r, false, gram, r);
+        k->products->sums(gram, r, r, r, at->att, r_cols, at->att, r_cols, pk->row, i, t);
         for (size_t j = 0; j < r; j++)
             gram[j * r + j] -= 1;
         for (size_t j = 0; j < r * r; j++)

@@ -35,13 +35,20 @@ typedef bk_real lanes __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(b
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* Which row of op(A)'s columns and of B comes p-th: p itself, or where `row` sends it. */
+struct walk {
+    const uint32_t *row;
+    size_t shift;
+};
+
 /* Rows of A at once: as many as leave registers for the stripe's vectors and the broadcast. */
 #define ROWS(nv) ((REGISTERS - (nv)-1) / (nv) < 12 ? (REGISTERS - (nv)-1) / (nv) : 12)
 
 /* C's rows [0, mr) of nv vectors of a stripe whose rows are ldb apart, the last with `tail` columns when it is `cut`. */
-static inline __attribute__((always_inline)) void tile(const int mr, const int nv, const bool cut, size_t tail,
-                                                       size_t k, const bk_real *a, size_t rs, size_t cs,
-                                                       const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc)
+static inline __attribute__((always_inline)) void tile(const int mr, const int nv, const bool cut, const bool jump,
+                                                       struct walk walk, size_t tail, size_t k, const bk_real *a,
+                                                       size_t rs, size_t cs, const bk_real *b, size_t ldb, bool add,
+                                                       bk_real *c, size_t ldc)
 {
     lanes sum[12][WIDE];
     bk_real part[LANES] = {0};
@@ -63,12 +70,13 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
     }
     for (size_t p = 0; p < k; p++) {
         lanes row[WIDE];
+        size_t at = jump ? walk.row[p] + walk.shift : p;
         UNROLL
         for (int v = 0; v < nv; v++)
-            row[v] = *(const lanes *)(b + p * ldb + (size_t)v * LANES);
+            row[v] = *(const lanes *)(b + at * ldb + (size_t)v * LANES);
         UNROLL
         for (int i = 0; i < mr; i++) {
-            bk_real x = a[(size_t)i * rs + p * cs];
+            bk_real x = a[(size_t)i * rs + at * cs];
             UNROLL
             for (int v = 0; v < nv; v++)
                 sum[i][v] += row[v] * x;
@@ -89,18 +97,19 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
     }
 }
 
-static inline __attribute__((always_inline)) void stripe(const int nv, const bool cut, size_t tail, size_t m, size_t k,
+static inline __attribute__((always_inline)) void stripe(const int mr, const int nv, const bool cut, const bool jump,
+                                                         struct walk walk, size_t tail, size_t m, size_t k,
                                                          const bk_real *a, size_t rs, size_t cs, const bk_real *b,
                                                          size_t ldb, bool add, bk_real *c, size_t ldc)
 {
-    const int mr = ROWS(nv), half = mr / 2 > 2 ? mr / 2 : 2;
+    const int half = mr / 2 > 2 ? mr / 2 : 2;
     size_t i = 0;
     for (; i + (size_t)mr <= m; i += (size_t)mr)
-        tile(mr, nv, cut, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
+        tile(mr, nv, cut, jump, walk, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
     for (; i + (size_t)half <= m; i += (size_t)half)
-        tile(half, nv, cut, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
+        tile(half, nv, cut, jump, walk, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
     for (; i < m; i++)
-        tile(1, nv, cut, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
+        tile(1, nv, cut, jump, walk, tail, k, a + i * rs, rs, cs, b, ldb, add, c + i * ldc, ldc);
 }
 
 typedef void stripe_fn(size_t tail, size_t m, size_t k, const bk_real *a, size_t rs, size_t cs, const bk_real *b,
@@ -110,7 +119,7 @@ typedef void stripe_fn(size_t tail, size_t m, size_t k, const bk_real *a, size_t
     static void stripe_##nv##_##cut(size_t tail, size_t m, size_t k, const bk_real *a, size_t rs, size_t cs,           \
                                     const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc)                    \
     {                                                                                                                  \
-        stripe(nv, cut, tail, m, k, a, rs, cs, b, ldb, add, c, ldc);                                                   \
+        stripe(ROWS(nv), nv, cut, false, (struct walk){0}, tail, m, k, a, rs, cs, b, ldb, add, c, ldc);                \
     }
 STRIPE_FN(1, 0)
 STRIPE_FN(2, 0)
@@ -225,4 +234,37 @@ static void gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, con
     } while (p < k);
 }
 
-const struct bk_products BK_PRODUCTS = {.pack = pack, .gemm_panels = gemm_panels, .gemm = gemm};
+/* Hops of attention at once: they come by the ten. */
+#define HOPS 5
+
+#define SUMS_FN(nv, cut)                                                                                               \
+    static void sums_##nv##_##cut(struct walk walk, size_t tail, size_t m, size_t k, const bk_real *a, size_t lda,     \
+                                  const bk_real *b, size_t ldb, bk_real *c, size_t ldc)                                \
+    {                                                                                                                  \
+        stripe(HOPS, nv, cut, true, walk, tail, m, k, a, 1, lda, b, ldb, false, c, ldc);                               \
+    }
+SUMS_FN(1, 0)
+SUMS_FN(2, 0)
+SUMS_FN(3, 0)
+SUMS_FN(4, 0)
+SUMS_FN(1, 1)
+SUMS_FN(2, 1)
+SUMS_FN(3, 1)
+SUMS_FN(4, 1)
+
+typedef void sums_fn(struct walk walk, size_t tail, size_t m, size_t k, const bk_real *a, size_t lda, const bk_real *b,
+                     size_t ldb, bk_real *c, size_t ldc);
+static sums_fn *const all_sums[2][WIDE] = {{sums_1_0, sums_2_0, sums_3_0, sums_4_0},
+                                           {sums_1_1, sums_2_1, sums_3_1, sums_4_1}};
+
+static void sums(bk_real *c, size_t ldc, size_t m, size_t n, const bk_real *a, size_t lda, const bk_real *b, size_t ldb,
+                 const uint32_t *row, size_t shift, size_t k)
+{
+    const struct walk walk = {row, shift};
+    for (size_t j = 0; j < n; j += STRIPE) {
+        size_t columns = smaller(STRIPE, n - j), tail = columns % LANES;
+        all_sums[tail != 0][(columns + LANES - 1) / LANES - 1](walk, tail, m, k, a, lda, b + j, ldb, c + j, ldc);
+    }
+}
+
+const struct bk_products BK_PRODUCTS = {.pack = pack, .gemm_panels = gemm_panels, .gemm = gemm, .sums = sums};

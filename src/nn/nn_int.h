@@ -57,6 +57,9 @@ struct bk_products {
                         bool add, bk_real *c, size_t ldc);
     void (*gemm)(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const bk_real *a, size_t lda,
                  const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc);
+    /* C (m x n) = sum over p < k of (row x of A)^T (row x of B), x = row[p] + shift. Of a row of B whole vectors are read, beyond n. */
+    void (*sums)(bk_real *c, size_t ldc, size_t m, size_t n, const bk_real *a, size_t lda, const bk_real *b, size_t ldb,
+                 const uint32_t *row, size_t shift, size_t k);
 };
 
 extern const struct bk_kernels bk_kernels_plain;
