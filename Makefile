@@ -5,6 +5,8 @@ BUILD  ?= build
 PREFIX ?= /usr/local
 # seconds for each fuzz target
 FUZZ_SECONDS ?= 60
+# has the peers that Debian lacks, for `make bench`: doc/performance.md
+PYTHON ?= python3
 
 .PHONY: all packages test demo bench fuzz format install clean help
 
@@ -25,8 +27,10 @@ demo:
 	@$(MAKE) --no-print-directory all
 	@tools/demo $(BUILD)
 
-bench: all
-	@for source in bench/*.c; do $(BUILD)/$${source%.c} || exit; done
+bench:
+	@tools/install-packages build bench
+	@$(MAKE) --no-print-directory all
+	@bench/speed $(BUILD) --python $(PYTHON); status=$$?; tools/results-table && exit $$status
 
 fuzz:
 	@tools/install-packages build fuzz
@@ -46,7 +50,7 @@ help:
 	@echo 'make test       build, run every test, count the cases'
 	@echo 'make demo       build, then find the kin of real functions of this machine'
 	@echo 'make install    install under PREFIX ($(PREFIX)); set it at the first build'
-	@echo 'make bench      measure speed'
+	@echo 'make bench      measure speed beside the peers; PYTHON=FILE: the python3 that has them'
 	@echo 'make fuzz       fuzz each reader for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make format     clang-format every source file'
 	@echo 'make clean      remove $(BUILD)/'
