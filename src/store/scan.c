@@ -8,10 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_GROUP 240 /* queries of one group at most, whole panels; 192 KB of vectors of the usual 200 */
-#define TILE                                                                                                           \
-    (128 * 1024) /* bytes of the pool in one tile, about; with a group's queries they share the second-level cache */
-#define ALIGN 64
+#define MAX_GROUP 240          /* queries of one group at most, whole panels; 192 KB of vectors of the usual 200 */
+#define TILE      (128 * 1024) /* bytes of the pool in one tile, about; the group lies beside it in the cache */
+#define ALIGN     64
 
 const struct bk_scan_kernel *bk_scan_kernel(enum bk_cpu cpu)
 {
@@ -137,7 +136,7 @@ static float worst_of(const struct best *b)
     return b->n < b->k ? NAN : b->v[0].score;
 }
 
-/* Row r of the block, `row` of the pool: what it scored beyond the worst of its panel's n queries, `first` of the group on. */
+/* Row r of the block, `row` of the pool, for the panel of n queries that begins with the group's `first`. */
 static void offer(const struct scan *s, struct scratch *w, size_t group, size_t first, size_t n, size_t r, size_t row)
 {
     for (uint64_t bits = w->block.beyond[r]; bits; bits &= bits - 1) {
