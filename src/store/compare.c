@@ -89,8 +89,8 @@ typedef int64_t wide_bits __attribute__((vector_size(LANES * sizeof(double))));
 
 /* Without the instruction. In double the product is exact and the sum s is off by the e of Knuth's two-sum. Where e is
  * not 0, s moves to the odd one of the two doubles about the exact sum, which lies on no boundary of float's rounding:
- * rounding it gives what rounding the exact sum gives (Boldo and Melquiond 2008, "Emulation of FMA and correctly
- * rounded sums", theorem 1). A comparison gives -1 for true and 0 with the NaN that infinities leave in e. */
+ * rounding it gives what rounding the exact sum gives (Boldo and Melquiond 2008, "Emulation of a FMA and correctly
+ * rounded sums", on rounding to odd). A comparison gives -1 for true and 0 with the NaN that infinities leave in e. */
 INLINE lanes fused(lanes a, lanes b, lanes c)
 {
     wide p = __builtin_convertvector(a, wide) * __builtin_convertvector(b, wide), w = __builtin_convertvector(c, wide);
