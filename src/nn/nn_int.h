@@ -82,6 +82,28 @@ static inline size_t bk_int8_panel(size_t left)
 {
     return left == 3 ? 3 : left < 2 ? left : 2;
 }
+struct bk_int8_view {
+    size_t groups; /* of 4 rows */
+    const float *scale;
+    const int32_t *start;
+    const int8_t *panel;
+};
+static inline struct bk_int8_view bk_int8_view(const struct bk_int8_weights *w)
+{
+    const size_t n16 = (w->n + BK_INT8_LANES - 1) / BK_INT8_LANES * BK_INT8_LANES;
+    const float *scale = (const float *)(w + 1);
+    const int32_t *start = (const int32_t *)(scale + n16);
+    return (struct bk_int8_view){(w->k + 3) / 4, scale, start, (const int8_t *)(start + n16)};
+}
+/* What a number of a row or column with that range is multiplied by, and what a unit is worth. */
+static inline float bk_int8_factor(float range)
+{
+    return range > 0x1p-119f ? 127.0f / range : 0.0f;
+}
+static inline float bk_int8_step(float range)
+{
+    return range > 0x1p-119f ? range / 127.0f : 0.0f;
+}
 /* A quantised row: k4 bytes q + 128, then range / 127 as a float. */
 struct bk_int8_kernels {
     void (*quantise)(uint8_t *q, const float *a, size_t lda, size_t m, size_t k, float range);
