@@ -5,8 +5,10 @@ BUILD  ?= build
 PREFIX ?= /usr/local
 # seconds for each fuzz target
 FUZZ_SECONDS ?= 60
+# has the peers that Debian lacks, for `make bench`: doc/performance.md
+PYTHON ?= python3
 
-.PHONY: all packages test demo bench fuzz format install clean help
+.PHONY: all packages test test-arm64 test-cpus demo bench fuzz format install clean help
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -20,13 +22,24 @@ $(BUILD)/build.ninja: | packages
 test: $(BUILD)/build.ninja
 	@tools/run-tests $(BUILD)
 
+test-arm64:
+	@tools/install-packages build cross
+	@[ -e build-arm64/build.ninja ] || meson setup build-arm64 --cross-file tools/cross/aarch64.ini
+	@tools/run-tests build-arm64 --timeout-multiplier 10
+
+test-cpus: $(BUILD)/build.ninja
+	@tools/install-packages odd
+	@tools/test-cpus $(BUILD)
+
 demo:
 	@tools/install-packages build demo
 	@$(MAKE) --no-print-directory all
 	@tools/demo $(BUILD)
 
-bench: all
-	@for source in bench/*.c; do $(BUILD)/$${source%.c} || exit; done
+bench:
+	@tools/install-packages build bench
+	@$(MAKE) --no-print-directory all
+	@bench/speed $(BUILD) --python $(PYTHON); status=$$?; tools/results-table && exit $$status
 
 fuzz:
 	@tools/install-packages build fuzz
@@ -44,9 +57,11 @@ clean:
 help:
 	@echo 'make            build into $(BUILD)/ (installs the Debian packages it needs)'
 	@echo 'make test       build, run every test, count the cases'
+	@echo 'make test-arm64 build for AArch64 into build-arm64/ and run every test under qemu'
+	@echo 'make test-cpus  run the tests of what depends on the processor as on older ones, and on one core'
 	@echo 'make demo       build, then find the kin of real functions of this machine'
 	@echo 'make install    install under PREFIX ($(PREFIX)); set it at the first build'
-	@echo 'make bench      measure speed'
+	@echo 'make bench      measure speed beside the peers; PYTHON=FILE: the python3 that has them'
 	@echo 'make fuzz       fuzz each reader for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make format     clang-format every source file'
 	@echo 'make clean      remove $(BUILD)/'

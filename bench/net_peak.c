@@ -11,6 +11,14 @@
 #include <cblas.h>
 #endif
 
+#define STRING_(x) #x
+#define STRING(x)  STRING_(x)
+#ifdef __clang__
+#define COMPILER "clang " STRING(__clang_major__) "." STRING(__clang_minor__)
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+
 enum {
     CHAINS = 12,      /* more than latency times ports, so that no multiply-add waits for another */
     STEPS = 30000000, /* a loop of some tenths of a second */
@@ -120,7 +128,8 @@ static double sgemm(unsigned threads)
 void net_peak(unsigned threads)
 {
     threads = bk_par_threads(threads);
-    printf("{\"job\":\"peak\",\"threads\":%u,\"kernels\":\"%s\"", threads, bk_cpu_name(bk_cpu()));
+    printf("{\"job\":\"peak\",\"threads\":%u,\"kernels\":\"%s\",\"compiler\":\"%s\"", threads, bk_cpu_name(bk_cpu()),
+           COMPILER);
 #ifdef __x86_64__
     if (__builtin_cpu_supports("avx512f"))
         printf(",\"fma_gflops\":%.1f", rate(fma_avx512, threads));

@@ -69,7 +69,10 @@ int bk_map_open(struct bk_map *out, const char *path, struct bk_error *err)
         void *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED)
             p = read_whole(fd, size);
-        if (p == MAP_FAILED)
+        if (p == MAP_FAILED && errno == ENOMEM) {
+            bk_error_file(err, path, NULL);
+            rc = bk_fail_nomem(err, size);
+        } else if (p == MAP_FAILED)
             rc = fail_errno(err, path, "cannot read", errno);
         else
             *out = (struct bk_map){p, size};

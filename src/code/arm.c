@@ -214,3 +214,79 @@ void bk_thumb_read(struct reading *r)
 {
     read(r, true);
 }
+
+/* ---- keys ------------------------------------------------------------- */
+
+static void branches(struct insn_key *k, uint64_t pc, int64_t distance)
+{
+    k->moves = MOVES_LAST;
+    k->value = (int32_t)(uint32_t)(pc + (uint64_t)distance);
+    k->target = (uint32_t)k->value & ~UINT32_C(1);
+}
+
+bool bk_arm_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool big_endian)
+{
+    uint32_t word = bk_key_word(p, big_endian);
+    if (left < 4 || addr % 4 != 0)
+        return false;
+    *k = (struct insn_key){.lo = word, .hi = 4, .size = 4};
+    if ((word & 0x0e000000) != 0x0a000000) /* b, bl, blx */
+        return true;
+    int64_t distance = bk_key_signed(word, 24) * 4;
+    if (word >> 28 == 0xf)
+        distance += word >> 23 & 2;
+    k->lo = word & 0xff000000;
+    branches(k, addr + 8, distance);
+    return true;
+}
+
+/* b.w, b<cond>.w, bl, blx: T3 and T4 of B, T1 and T2 of BL in the Arm ARM. */
+static bool wide_branch(struct insn_key *k, uint32_t first, uint32_t second, uint64_t addr)
+{
+    int64_t s = first >> 10 & 1, j1 = second >> 13 & 1, j2 = second >> 11 & 1, distance;
+    uint64_t pc = addr + 4;
+    if ((second & 0x5000) == 0) { /* b<cond>.w; conditions 14 and 15 are barriers and the like */
+        if ((first >> 6 & 0xf) >= 14)
+            return false;
+        distance =
+            -s * (1 << 20) + (j2 << 19) + (j1 << 18) + ((int64_t)(first & 0x3f) << 12) + (int64_t)(second & 0x7ff) * 2;
+        k->lo = (uint64_t)(first & 0xfbc0) << 16 | (second & 0xd000);
+    } else {
+        distance = -s * (1 << 24) + ((j1 ^ s ^ 1) << 23) + ((j2 ^ s ^ 1) << 22) + ((int64_t)(first & 0x3ff) << 12) +
+                   (int64_t)(second & 0x7ff) * 2;
+        k->lo = (uint64_t)(first & 0xf800) << 16 | (second & 0xd000);
+        if ((second & 0xd000) == 0xc000) { /* blx; an odd one is none */
+            pc &= ~UINT64_C(3);
+            k->lo |= second & 1;
+        }
+    }
+    branches(k, pc, distance);
+    return true;
+}
+
+bool bk_thumb_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool big_endian)
+{
+    uint32_t first = bk_key_half(p, big_endian), second = bk_key_half(p + 2, big_endian);
+    bool wide = first >> 11 >= 0x1d;
+    if (left < (wide ? 4 : 2) || addr % 2 != 0)
+        return false;
+    *k = (struct insn_key){.hi = 0x100 | (wide ? 4 : 2), .size = wide ? 4 : 2};
+    if (wide) {
+        k->lo = (uint64_t)first << 16 | second;
+        return (first & 0xf800) != 0xf000 || !(second & 0x8000) || wide_branch(k, first, second, addr);
+    }
+    k->lo = first;
+    if ((first & 0xff00) == 0xbf00)
+        return (first & 0xf) == 0; /* an IT block begins: capstone has to see it */
+    if ((first & 0xf000) == 0xd000 && (first >> 8 & 0xf) < 14) {
+        k->lo = first & 0xff00;
+        branches(k, addr + 4, bk_key_signed(first, 8) * 2);
+    } else if ((first & 0xf800) == 0xe000) {
+        k->lo = first & 0xf800;
+        branches(k, addr + 4, bk_key_signed(first, 11) * 2);
+    } else if ((first & 0xf500) == 0xb100) { /* cbz, cbnz */
+        k->lo = first & 0xfd07;
+        branches(k, addr + 4, (first >> 3 & 0x1f) * 2 + (first >> 3 & 0x40));
+    }
+    return true;
+}

@@ -138,3 +138,35 @@ bool bk_arm64_read_word(struct bk_insn *insn, uint32_t word)
     }
     return false;
 }
+
+/* ---- keys ------------------------------------------------------------- */
+
+static void moves(struct insn_key *k, uint64_t from, int64_t distance, uint32_t field)
+{
+    k->lo &= ~(uint64_t)field;
+    k->moves = MOVES_LAST;
+    k->target = from + (uint64_t)distance;
+    k->value = (int64_t)k->target;
+}
+
+bool bk_arm64_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool big_endian)
+{
+    uint32_t word = bk_key_word(p, big_endian);
+    if (left < 4 || addr % 4 != 0)
+        return false;
+    *k = (struct insn_key){.lo = word, .hi = 4, .size = 4};
+    int64_t imm19 = bk_key_signed(word >> 5, 19) * 4;
+    if ((word & 0x7c000000) == 0x14000000) /* b, bl */
+        moves(k, addr, bk_key_signed(word, 26) * 4, 0x03ffffff);
+    else if ((word & 0xfe000000) == 0x54000000 || (word & 0x7e000000) == 0x34000000) /* b.cond, cbz, cbnz */
+        moves(k, addr, imm19, 0x00ffffe0);
+    else if ((word & 0x7e000000) == 0x36000000) /* tbz, tbnz */
+        moves(k, addr, bk_key_signed(word >> 5, 14) * 4, 0x0007ffe0);
+    else if ((word & 0x3b000000) == 0x18000000) /* load of a literal */
+        moves(k, addr, imm19, 0x00ffffe0);
+    else if ((word & 0x9f000000) == 0x10000000) /* adr */
+        moves(k, addr, imm19 + (word >> 29 & 3), 0x60ffffe0);
+    else if ((word & 0x9f000000) == 0x90000000) /* adrp */
+        moves(k, addr & ~UINT64_C(0xfff), (imm19 + (word >> 29 & 3)) * 4096, 0x60ffffe0);
+    return true;
+}

@@ -56,11 +56,11 @@ enum bk_operand_kind { BK_OP_REG, BK_OP_IMM, BK_OP_MEM, BK_OP_FP, BK_OP_OTHER };
  * extensions of a register operand, write-back, lanes and arrangements of vectors, x86 segments and broadcast. */
 struct bk_operand {
     enum bk_operand_kind kind;
+    int32_t scale;   /* MEM: factor of the index: 1, 2, 4, 8; ARM [r0, r1, lsl #2] gives 4; negative when subtracted */
     const char *reg; /* REG: its name. MEM: base register or NULL. OTHER: a short static name of what it is, or NULL */
     const char *index; /* MEM: index register or NULL */
-    int32_t scale; /* MEM: factor of the index: 1, 2, 4, 8; ARM [r0, r1, lsl #2] gives 4; negative when subtracted */
-    int64_t value; /* IMM: value. MEM: displacement. OTHER: its number */
-    double fp;     /* FP */
+    int64_t value;     /* IMM: value. MEM: displacement. OTHER: its number */
+    double fp;         /* FP */
 };
 
 enum {
@@ -70,7 +70,8 @@ enum {
     BK_INSN_RET = 1 << 3,
     BK_INSN_STOP = 1 << 4,   /* never continues: ud2, hlt, trap, udf */
     BK_INSN_TARGET = 1 << 5, /* `target` is known */
-    BK_INSN_DELAY = 1 << 6   /* MIPS: the next instruction still runs */
+    BK_INSN_DELAY = 1 << 6,  /* MIPS: the next instruction still runs */
+    BK_INSN_MOVES = 1 << 7   /* the last operand is an IMM whose value `key` does not tell */
 };
 
 #define BK_MAX_OPERANDS 24 /* of one instruction; what a longer register list has beyond is left out */
@@ -80,6 +81,9 @@ struct bk_insn {
     uint64_t target;      /* of a direct branch or call, Thumb bit cleared */
     const char *mnemonic; /* lower case, with its condition and size suffix, as the disassembler names it */
     const struct bk_operand *operands;
+    /* Instructions of one decoder that have the same key have the same mnemonic and operands, but for what BK_INSN_MOVES says. 0:
+     * none. Which instructions have one is the decoder's choice. */
+    uint32_t key;
     uint8_t n_operands, size; /* size in bytes */
     uint16_t flags;           /* BK_INSN_* */
 };
@@ -97,6 +101,14 @@ struct bk_edge {
  * Padding is data, not code: nops (and int3) that no branch goes to, behind an instruction that never continues or up to the
  * function's end; a function that is nothing but nops keeps them. A function may have no instruction at all. */
 
+/* A number for each key, for whoever reads the bodies of a decoder to keep what it found out about the instructions of that
+ * key. The decoder only makes room: what is new is 0. A reader that finds another owner than itself begins with zeros. */
+struct bk_memo {
+    const void *owner;
+    uint32_t *v; /* `n`, more than the largest key */
+    size_t n;
+};
+
 /* One decoded function. Owned by its decoder, valid until the next call on it. */
 struct bk_body {
     const struct bk_function *function;
@@ -112,6 +124,7 @@ struct bk_body {
     uint64_t bytes_code;     /* bytes decoded as instructions */
     uint64_t bytes_data;     /* literal pools, jump tables, padding */
     uint64_t bytes_bad;      /* bytes that could not be decoded; the three sum to function->size */
+    struct bk_memo *memo;    /* NULL: there are no keys */
 };
 
 struct bk_decoder; /* one per thread */

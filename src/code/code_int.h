@@ -61,6 +61,70 @@ void bk_reading_imm(struct reading *r, int64_t value);
 void bk_reading_mem(struct reading *r, unsigned base, unsigned index, int32_t scale, int64_t disp);
 void bk_reading_other(struct reading *r, const char *what, int64_t number);
 
+/* ---- instructions met before (cache.c) -------------------------------- */
+
+/* What of an instruction its bytes do not tell, because it counts from the instruction's address. */
+enum moves {
+    MOVES_NOT,  /* nothing: the bytes are all */
+    MOVES_LAST, /* the value of the last operand, and the target of a branch */
+    MOVES_DISP /* the displacement of the one memory operand: the field is left out though it counts from nothing, since it differs
+                 * each time where it is relative to the program counter */
+};
+struct insn_key {
+    uint64_t lo, hi; /* the bytes without the moving field; hi also tells size and mode */
+    int64_t value;   /* what moves, as the operand has it, and */
+    uint64_t target; /* as bk_insn.target has it, if it is a branch */
+    enum moves moves;
+    uint8_t size; /* bytes */
+};
+/* The key of the instruction at `p`, of which `left` bytes follow; 16 can be read. False: one not to be remembered. */
+typedef bool isa_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool big_endian);
+isa_key bk_amd64_key, bk_i386_key, bk_arm_key, bk_thumb_key, bk_arm64_key, bk_mips_key;
+
+static inline uint32_t bk_key_half(const uint8_t *p, bool big_endian)
+{
+    return big_endian ? (uint32_t)p[0] << 8 | p[1] : (uint32_t)p[1] << 8 | p[0];
+}
+static inline uint32_t bk_key_word(const uint8_t *p, bool big_endian)
+{
+    uint32_t a = bk_key_half(p, big_endian), b = bk_key_half(p + 2, big_endian);
+    return big_endian ? a << 16 | b : b << 16 | a;
+}
+/* The lowest bits as a signed number. */
+static inline int64_t bk_key_signed(uint32_t word, unsigned bits)
+{
+    return (int64_t)((uint64_t)word << (64 - bits)) >> (64 - bits);
+}
+
+struct cached {
+    uint64_t lo, hi;
+    const char *mnemonic;
+    const struct bk_operand *operands;
+    uint32_t literal; /* from LITERAL_BASE of the address, unless it moves */
+    uint16_t flags;
+    uint8_t size, n_operands, literal_size;
+    uint8_t moving; /* operand that holds the key's value, counted from 1; 0: none */
+};
+#define LITERAL_BASE(addr) ((addr) & ~UINT64_C(3)) /* what the literal of an ARM load counts from, but for a constant */
+
+struct insn_cache {
+    uint32_t *slots; /* numbers of entries by open addressing, 0: free; at most half full */
+    size_t n_slots;
+    struct {
+        struct cached *v; /* number - 1 */
+        size_t n, cap;
+    } entries;
+    struct bk_arena *arena; /* operands */
+    size_t max;             /* entries; whatever comes later stays out */
+};
+/* NULL: not there. Valid until the next bk_cache_add(). */
+const struct cached *bk_cache_find(const struct insn_cache *c, const struct insn_key *k);
+/* Takes in what was read under the key. Its number from 1 on; 0: it stays out. */
+uint32_t bk_cache_add(struct insn_cache *c, const struct insn_key *k, const struct reading *r);
+void bk_cache_done(struct insn_cache *c);
+
+/* ---- the decoder ------------------------------------------------------ */
+
 struct jump_case {
     uint64_t from, to; /* addresses: an indirect jump of the function, one of its targets */
 };
@@ -74,6 +138,8 @@ struct bk_decoder {
     cs_mode mode;
     unsigned it_left; /* instructions that capstone still believes inside a Thumb IT block */
     struct bk_strtab *mnemonics;
+    struct insn_cache cache;
+    struct bk_memo memo;
 
     /* The function at hand. */
     const uint8_t *data; /* its bytes, `avail` of them in the file */
@@ -90,7 +156,8 @@ struct bk_decoder {
         struct bk_insn *v;
         size_t n, cap;
     } insns;
-    struct bk_operands operands;
+    struct bk_operands operands; /* those that the cache does not hold */
+    size_t n_operands;           /* of all instructions */
     struct {
         struct bk_block *v;
         size_t n, cap;

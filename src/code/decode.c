@@ -6,6 +6,8 @@
 
 /* Operands of one function: bounds its memory where a hostile file is nothing but register lists. */
 #define MAX_OPERANDS ((size_t)4 * BK_MAX_INSNS)
+/* Instructions that a decoder remembers: some 10 MB. The common ones come early, so that the first are kept. */
+#define MAX_CACHED (1u << 16)
 /* Entries of jump tables read in one function: bounds the time where it is nothing but table jumps. */
 #define MAX_ENTRIES (1u << 16)
 
@@ -14,16 +16,18 @@ struct isa {
     cs_mode mode, thumb_mode;
     uint8_t step; /* bytes skipped over what cannot be decoded */
     isa_read *read;
+    isa_key *key;
     bool literals; /* data lies between code */
 };
 
 static const struct isa isas[BK_ARCH_COUNT] = {
-    [BK_ARCH_AMD64] = {CS_ARCH_X86, CS_MODE_64, 0, 1, bk_x86_read, false},
-    [BK_ARCH_I386] = {CS_ARCH_X86, CS_MODE_32, 0, 1, bk_x86_read, false},
-    [BK_ARCH_ARM] = {CS_ARCH_ARM, CS_MODE_ARM | CS_MODE_V8, CS_MODE_THUMB | CS_MODE_V8, 4, bk_arm_read, true},
-    [BK_ARCH_ARM64] = {CS_ARCH_ARM64, CS_MODE_ARM, 0, 4, bk_arm64_read, true},
-    [BK_ARCH_MIPS] = {CS_ARCH_MIPS, CS_MODE_MIPS32, 0, 4, bk_mips_read, false},
-    [BK_ARCH_MIPS64] = {CS_ARCH_MIPS, CS_MODE_MIPS64, 0, 4, bk_mips_read, false},
+    [BK_ARCH_AMD64] = {CS_ARCH_X86, CS_MODE_64, 0, 1, bk_x86_read, bk_amd64_key, false},
+    [BK_ARCH_I386] = {CS_ARCH_X86, CS_MODE_32, 0, 1, bk_x86_read, bk_i386_key, false},
+    [BK_ARCH_ARM] = {CS_ARCH_ARM, CS_MODE_ARM | CS_MODE_V8, CS_MODE_THUMB | CS_MODE_V8, 4, bk_arm_read, bk_arm_key,
+                     true},
+    [BK_ARCH_ARM64] = {CS_ARCH_ARM64, CS_MODE_ARM, 0, 4, bk_arm64_read, bk_arm64_key, true},
+    [BK_ARCH_MIPS] = {CS_ARCH_MIPS, CS_MODE_MIPS32, 0, 4, bk_mips_read, bk_mips_key, false},
+    [BK_ARCH_MIPS64] = {CS_ARCH_MIPS, CS_MODE_MIPS64, 0, 4, bk_mips_read, bk_mips_key, false},
 };
 
 /* ---- operands --------------------------------------------------------- */
@@ -73,17 +77,18 @@ void bk_reading_other(struct reading *r, const char *what, int64_t number)
 /* Makes room for one more instruction; operands move, so the instructions that point at them are set anew. */
 static bool reserve(struct bk_decoder *d)
 {
-    if (!BK_GROW(d->insns))
+    if (d->insns.n == d->insns.cap && !BK_GROW(d->insns))
         return false;
-    struct bk_operand *before = d->operands.v;
-    if (!bk_grow((void **)&d->operands.v, &d->operands.cap, d->operands.n + BK_MAX_OPERANDS + 1, sizeof *d->operands.v))
+    size_t need = d->operands.n + BK_MAX_OPERANDS + 1;
+    if (need <= d->operands.cap)
+        return true;
+    uintptr_t before = (uintptr_t)d->operands.v, size = d->operands.n * sizeof *d->operands.v;
+    if (!bk_grow((void **)&d->operands.v, &d->operands.cap, need, sizeof *d->operands.v))
         return false;
-    if (d->operands.v != before) {
-        const struct bk_operand *op = d->operands.v;
-        for (size_t i = 0; i < d->insns.n; i++) {
-            d->insns.v[i].operands = op;
-            op += d->insns.v[i].n_operands;
-        }
+    for (size_t i = 0; i < d->insns.n; i++) {
+        uintptr_t at = (uintptr_t)d->insns.v[i].operands - before;
+        if (at < size) /* not those of the cache */
+            d->insns.v[i].operands = d->operands.v + at / sizeof *d->operands.v;
     }
     return true;
 }
@@ -117,8 +122,9 @@ static void count_it_block(struct bk_decoder *d)
 {
     if (d->it_left > 0)
         d->it_left--;
-    else if (d->thumb && d->in->id == ARM_INS_IT)
-        d->it_left = (unsigned)strlen(d->in->mnemonic) - 1; /* "it", "itt", "ite", ... */
+    if (d->thumb &&
+        d->in->id == ARM_INS_IT) /* also inside a block, against the rules: capstone then piles one on the other */
+        d->it_left += (unsigned)strlen(d->in->mnemonic) - 1; /* "it", "itt", "ite", ... */
 }
 
 /* ---- the sweep -------------------------------------------------------- */
@@ -150,11 +156,41 @@ static uint32_t word_at(const struct bk_decoder *d, uint64_t pc)
     return bk_read_u32(&c);
 }
 
-/* Decodes at `pc`, not past `limit`. The size of the instruction, 0 when there is none, -1 without memory. */
-static int decode_one(struct bk_decoder *d, uint64_t pc, uint64_t limit)
+/* Puts down what is known under the key. */
+static void recall(struct bk_decoder *d, uint64_t pc, const struct insn_key *k, const struct cached *e)
 {
-    if (!reserve(d))
-        return -1;
+    struct bk_insn *insn = &d->insns.v[d->insns.n];
+    *insn = (struct bk_insn){.addr = pc,
+                             .mnemonic = e->mnemonic,
+                             .operands = e->operands,
+                             .key = k->moves == MOVES_DISP ? 0 : (uint32_t)(e - d->cache.entries.v) + 1,
+                             .n_operands = e->n_operands,
+                             .size = e->size,
+                             .flags = e->flags};
+    uint64_t literal = (uint32_t)(LITERAL_BASE(pc) + e->literal);
+    if (e->moving > 0) {
+        struct bk_operand *ops = d->operands.v + d->operands.n;
+        memcpy(ops, e->operands, e->n_operands * sizeof *ops);
+        ops[e->moving - 1].value = k->value;
+        insn->operands = ops;
+        d->operands.n += e->n_operands;
+        if (k->moves == MOVES_LAST) {
+            insn->flags |= BK_INSN_MOVES;
+            literal = (uint64_t)k->value;
+        }
+        if (insn->flags & BK_INSN_TARGET)
+            insn->target = k->target;
+    }
+    if (e->literal_size > 0)
+        bk_decoder_mark_data(d, literal, e->literal_size);
+    d->n_operands += e->n_operands;
+    d->insns.n++;
+}
+
+/* Decodes at `pc`, not past `limit`; `key`: what to remember it by, or NULL. The size of the instruction, 0 when there is none, -1
+ * without memory. */
+static int decode_anew(struct bk_decoder *d, uint64_t pc, uint64_t limit, const struct insn_key *key)
+{
     struct bk_insn *insn = &d->insns.v[d->insns.n];
     *insn = (struct bk_insn){.addr = pc, .operands = d->operands.v + d->operands.n};
     const uint8_t *p = d->data + (pc - d->begin);
@@ -170,8 +206,14 @@ static int decode_one(struct bk_decoder *d, uint64_t pc, uint64_t limit)
         struct reading r = {.cs = d->cs, .in = d->in, .insn = insn, .ops = d->operands.v + d->operands.n};
         (d->thumb ? bk_thumb_read : d->isa->read)(&r);
         d->operands.n += insn->n_operands;
+        d->n_operands += insn->n_operands;
         if (r.literal_size > 0)
             bk_decoder_mark_data(d, r.literal, r.literal_size);
+        uint32_t number = key ? bk_cache_add(&d->cache, key, &r) : 0;
+        if (number > 0 && key->moves != MOVES_DISP) {
+            insn->key = number;
+            insn->flags |= key->moves == MOVES_LAST ? BK_INSN_MOVES : 0;
+        }
     } else if (d->isa->arch == CS_ARCH_ARM64 && limit - pc >= 4 && bk_arm64_read_word(insn, word_at(d, pc))) {
         insn->size = 4;
     } else {
@@ -180,6 +222,33 @@ static int decode_one(struct bk_decoder *d, uint64_t pc, uint64_t limit)
     }
     d->insns.n++;
     return insn->size;
+}
+
+/* The key of the instruction at `pc`. False: it has none. */
+static bool find_key(struct insn_key *key, const struct bk_decoder *d, uint64_t pc, uint64_t limit)
+{
+    if (d->it_left > 0) /* means something else in an IT block, and capstone has to see it */
+        return false;
+    isa_key *of = d->thumb ? bk_thumb_key : d->isa->key;
+    const uint8_t *p = d->data + (pc - d->begin);
+    if (limit - pc >= 16)
+        return of(key, p, 16, pc, d->mode & CS_MODE_BIG_ENDIAN);
+    uint8_t padded[16] = {0};
+    memcpy(padded, p, limit - pc);
+    return of(key, padded, limit - pc, pc, d->mode & CS_MODE_BIG_ENDIAN);
+}
+
+static int decode_one(struct bk_decoder *d, uint64_t pc, uint64_t limit)
+{
+    struct insn_key key;
+    if (!reserve(d))
+        return -1;
+    bool has_key = find_key(&key, d, pc, limit);
+    const struct cached *e = has_key ? bk_cache_find(&d->cache, &key) : NULL;
+    if (!e)
+        return decode_anew(d, pc, limit, has_key ? &key : NULL);
+    recall(d, pc, &key, e);
+    return key.size;
 }
 
 /* Mapping symbols from the function's begin on: where the next one is and what holds until then. */
@@ -211,7 +280,7 @@ static bool begin_function(struct bk_decoder *d, const struct bk_function *fn, s
     d->begin = fn->addr;
     d->end = fn->addr + fn->size;
     d->avail = !d->data ? 0 : avail < fn->size ? avail : fn->size;
-    d->insns.n = d->operands.n = d->blocks.n = d->edges.n = d->callees.n = d->cases.n = 0;
+    d->insns.n = d->operands.n = d->n_operands = d->blocks.n = d->edges.n = d->callees.n = d->cases.n = 0;
     d->entries_left = MAX_ENTRIES;
     leave_it_block(d);
     enum bk_mark_kind kind = fn->thumb ? BK_MARK_T32 : BK_MARK_A32;
@@ -242,7 +311,7 @@ static bool sweep(struct bk_decoder *d, const struct bk_function *fn)
     if (!begin_function(d, fn, &walk))
         return false;
     uint64_t pc = d->begin, end = d->begin + d->avail;
-    while (pc < end && d->insns.n < BK_MAX_INSNS && d->operands.n < MAX_OPERANDS) {
+    while (pc < end && d->insns.n < BK_MAX_INSNS && d->n_operands < MAX_OPERANDS) {
         while (walk.next < walk.end && walk.next->addr <= pc)
             walk.kind = walk.next++->kind;
         uint64_t limit = walk.next < walk.end && walk.next->addr < end ? walk.next->addr : end;
@@ -314,6 +383,7 @@ int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct
     bool swapped = img->code_big_endian && d->isa->arch != CS_ARCH_X86; /* x86 has one order, whatever a file says */
     d->mode = d->isa->mode | (swapped ? CS_MODE_BIG_ENDIAN : 0);
     d->mnemonics = bk_strtab_new();
+    d->cache.max = MAX_CACHED;
     cs_err e = cs_open(d->isa->arch, d->mode, &d->cs);
     if (e != CS_ERR_OK) {
         bk_decoder_free(d);
@@ -339,6 +409,8 @@ void bk_decoder_free(struct bk_decoder *d)
     if (d->cs)
         cs_close(&d->cs);
     bk_strtab_free(d->mnemonics);
+    bk_cache_done(&d->cache);
+    free(d->memo.v);
     free(d->literals);
     free(d->insns.v);
     free(d->operands.v);
@@ -349,14 +421,25 @@ void bk_decoder_free(struct bk_decoder *d)
     free(d);
 }
 
+/* Room for the keys there are now. */
+static bool grow_memo(struct bk_decoder *d)
+{
+    size_t before = d->memo.n;
+    if (!bk_grow((void **)&d->memo.v, &d->memo.n, d->cache.entries.n + 1, sizeof *d->memo.v))
+        return false;
+    if (d->memo.n > before)
+        memset(d->memo.v + before, 0, (d->memo.n - before) * sizeof *d->memo.v);
+    return true;
+}
+
 int bk_decoder_body(const struct bk_body **out, struct bk_decoder *d, size_t i, struct bk_error *err)
 {
     *out = NULL;
     if (i >= d->functions->n)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "function %zu of %zu", i, d->functions->n);
     const struct bk_function *fn = &d->functions->v[i];
-    d->body = (struct bk_body){.function = fn, .arch = d->functions->image->arch};
-    if (!sweep(d, fn) || !bk_blocks_build(d))
+    d->body = (struct bk_body){.function = fn, .arch = d->functions->image->arch, .memo = &d->memo};
+    if (!sweep(d, fn) || !bk_blocks_build(d) || !grow_memo(d))
         return bk_fail_nomem(err, d->insns.cap * sizeof *d->insns.v);
     d->body.n_insns = d->insns.n;
     d->body.insns = d->insns.v;

@@ -119,3 +119,28 @@ void bk_mips_read(struct reading *r)
             bk_reading_other(r, NULL, 0);
     }
 }
+
+/* ---- keys ------------------------------------------------------------- */
+
+bool bk_mips_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool big_endian)
+{
+    uint32_t word = bk_key_word(p, big_endian), op = word >> 26, rs = word >> 21 & 31, rt = word >> 16 & 31;
+    if (left < 4 || addr % 4 != 0)
+        return false;
+    *k = (struct insn_key){.lo = word, .hi = 4, .size = 4};
+    bool bc1 = op == 0x11 && rs == 8;
+    /* bltz to bgezl, bltzal to bgezall; beq, bne, blez, bgtz and their likely forms */
+    if ((op == 1 && (rt & 0xc) == 0) || (op >= 4 && op <= 7) || (op >= 0x14 && op <= 0x17) || bc1) {
+        k->lo &= ~UINT64_C(0xffff);
+        k->moves = MOVES_LAST;
+        k->target = addr + 4 + (uint64_t)(bk_key_signed(word, 16) * 4);
+        k->value = (int64_t)k->target;
+        if (addr <= UINT32_MAX)
+            k->target = (uint32_t)k->target;
+        return true;
+    }
+    /* What counts from its address otherwise: j, jal, jalx, branches on other coprocessors and on vectors, those of release 6. */
+    return !(op == 1 || op == 2 || op == 3 || op == 0x08 || (op == 0x11 && rs > 7) || op == 0x12 ||
+             ((op == 0x10 || op == 0x13) && rs == 8) || op == 0x18 || op == 0x1d || op == 0x32 || op == 0x36 ||
+             op == 0x3a || op == 0x3b || op == 0x3e);
+}

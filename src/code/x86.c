@@ -115,3 +115,201 @@ void bk_x86_read(struct reading *r)
         }
     }
 }
+
+/* ---- keys ------------------------------------------------------------- */
+
+/* What follows an opcode byte, one letter each: '.' nothing; m ModRM; b, w, z, v an immediate of 1, 2, 2 or 4, 2 to 8 bytes; B, Z
+ * ModRM and such an immediate; g, G the groups f6 and f7, where the ModRM says whether one follows; r, R the distance of
+ * a branch, 1 or 4 bytes; x: not to be remembered. Where this is wrong, an instruction stays out of the cache. */
+static const char one_byte[] = "mmmmbz..mmmmbz.x"
+                               "mmmmbz..mmmmbz.."
+                               "mmmmbzx.mmmmbzx."
+                               "mmmmbzx.mmmmbzx."
+                               "................"
+                               "................"
+                               "..xmxxxxzZbB...."
+                               "rrrrrrrrrrrrrrrr"
+                               "BZxBmmmmmmmmmmmm"
+                               "..........x....."
+                               "xxxx....bz......"
+                               "bbbbbbbbvvvvvvvv"
+                               "BBw.xxBZx.w..b.."
+                               "mmmmbb..mmmmmmmm"
+                               "rrrrbbbbRRxr...."
+                               "x.xx..gG......mm";
+static const char two_bytes[] = "mmmmx.....x.xm.x" /* behind 0f */
+                                "mmmmmmmmmmmmmmmm"
+                                "mmmmmmmmmmmmmmmm"
+                                "........xxxxxxxx"
+                                "mmmmmmmmmmmmmmmm"
+                                "mmmmmmmmmmmmmmmm"
+                                "mmmmmmmmmmmmmmmm"
+                                "BBBBmmm.mmxxmmmm"
+                                "RRRRRRRRRRRRRRRR"
+                                "mmmmmmmmmmmmmmmm"
+                                "...mBmxx...mBmmm"
+                                "mmmmmmmmmmBmmmmm"
+                                "mmBmBBBm........"
+                                "mmmmmmmmmmmmmmmm"
+                                "mmmmmmmmmmmmmmmm"
+                                "mmmmmmmmmmmmmmmm";
+
+static bool is_prefix(uint8_t b)
+{
+    return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x26 ||
+           b == 0x64 || b == 0x65;
+}
+
+struct layout {
+    unsigned size;
+    unsigned field, field_size; /* what moves; size 0: nothing */
+    enum moves moves;
+};
+
+/* Of ModRM, SIB and displacement at p[i]. */
+static unsigned skip_modrm(struct layout *l, const uint8_t *p, unsigned i)
+{
+    unsigned mod = p[i] >> 6, rm = p[i] & 7;
+    i++;
+    if (mod == 3)
+        return i;
+    if (mod == 0 && rm == 5) { /* relative to rip, or an address */
+        *l = (struct layout){.field = i, .field_size = 4, .moves = MOVES_DISP};
+        return i + 4;
+    }
+    unsigned base = rm;
+    if (rm == 4)
+        base = p[i++] & 7;
+    return i + (mod == 1 ? 1 : mod == 2 || base == 5 ? 4 : 0);
+}
+
+/* The opcode at p[*i], which it leaves behind; 'x' where there is none to be remembered. */
+static char opcode(const uint8_t *p, unsigned *i, bool wide)
+{
+    unsigned map = 0;
+    uint8_t b = p[*i];
+    if ((b == 0xc5 || b == 0xc4 || b == 0x62) && (wide || p[*i + 1] >= 0xc0)) { /* VEX, EVEX */
+        map = b == 0xc5 ? 1 : b == 0xc4 ? p[*i + 1] & 0x1f : p[*i + 1] & 7;
+        *i += b == 0xc5 ? 2 : b == 0xc4 ? 3 : 4;
+        b = p[(*i)++];
+        if (map == 1 && two_bytes[b] == 'R')
+            return 'm';
+        return map == 1 ? two_bytes[b] : map == 2 ? 'm' : map == 3 ? 'B' : 'x';
+    }
+    ++*i;
+    if (b != 0x0f)
+        return one_byte[b];
+    b = p[(*i)++];
+    if (b != 0x38 && b != 0x3a)
+        return two_bytes[b];
+    ++*i;
+    return b == 0x38 ? 'm' : 'B';
+}
+
+/* Guesses at the instruction in 16 bytes. False: it is not to be remembered. */
+static bool lay_out(struct layout *l, const uint8_t *p, bool wide)
+{
+    unsigned i = 0;
+    bool narrow = false;
+    *l = (struct layout){0};
+    for (; i < 4 && is_prefix(p[i]); i++)
+        narrow |= p[i] == 0x66;
+    bool rex_w = wide && (p[i] & 0xf8) == 0x48;
+    if (wide && (p[i] & 0xf0) == 0x40)
+        i++;
+    const uint8_t *at = p + i;
+    char what = opcode(p, &i, wide);
+    unsigned z = narrow && !rex_w ? 2 : 4;
+    switch (what) {
+    case 'm':
+    case 'B':
+    case 'Z':
+    case 'g':
+    case 'G':
+        if (*at == 0xc7 && p[i] == 0xf8) /* xbegin */
+            return false;
+        bool tests = (p[i] >> 3 & 7) < 2;
+        i = skip_modrm(l, p, i);
+        i += what == 'B' || (what == 'g' && tests) ? 1 : what == 'Z' || (what == 'G' && tests) ? z : 0;
+        break;
+    case 'b':
+        i += 1;
+        break;
+    case 'w':
+        i += 2;
+        break;
+    case 'z':
+        i += z;
+        break;
+    case 'v':
+        i += rex_w ? 8 : z;
+        break;
+    case 'r':
+    case 'R':
+        *l = (struct layout){.field = i, .field_size = what == 'r' ? 1 : 4, .moves = MOVES_LAST};
+        i += l->field_size;
+        if (narrow)
+            return false;
+        break;
+    case 'x':
+        return false;
+    default:
+        break;
+    }
+    l->size = i;
+    return i <= 15;
+}
+
+static uint64_t load(const uint8_t *p)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < 8; i++)
+        v |= (uint64_t)p[i] << 8 * i;
+    return v;
+}
+
+static bool make_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool wide)
+{
+    struct layout l;
+    if (!lay_out(&l, p, wide) || l.size > left)
+        return false;
+    *k = (struct insn_key){.moves = l.moves, .size = (uint8_t)l.size};
+    k->lo = load(p);
+    k->hi = load(p + 8);
+    if (l.field_size > 0) {
+        unsigned at = 8 * l.field, shift = 64 - 8 * l.field_size;
+        uint64_t field = at < 64 ? k->lo >> at : k->hi >> (at - 64), ones = ~UINT64_C(0) >> shift;
+        if (at < 64 && at > shift)
+            field |= k->hi << (64 - at);
+        k->value = (int64_t)(field << shift) >> shift;
+        if (at < 64)
+            k->lo &= ~(ones << at);
+        if (at >= 64)
+            k->hi &= ~(ones << (at - 64));
+        else if (at > shift)
+            k->hi &= ~(ones >> (64 - at));
+    }
+    if (l.moves == MOVES_LAST) {
+        k->target = addr + l.size + (uint64_t)k->value;
+        if (!wide)
+            k->target = (uint32_t)k->target;
+        k->value = (int64_t)k->target;
+    }
+    unsigned bits = 8 * l.size;
+    k->lo &= bits < 64 ? ~(~UINT64_C(0) << bits) : ~UINT64_C(0);
+    k->hi &= bits > 64 ? ~(~UINT64_C(0) << (bits - 64)) : 0;
+    k->hi |= (uint64_t)l.size << 56; /* the sixteenth byte: instructions have fifteen at most */
+    return true;
+}
+
+bool bk_amd64_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool big_endian)
+{
+    (void)big_endian;
+    return make_key(k, p, left, addr, true);
+}
+
+bool bk_i386_key(struct insn_key *k, const uint8_t *p, size_t left, uint64_t addr, bool big_endian)
+{
+    (void)big_endian;
+    return make_key(k, p, left, addr, false);
+}

@@ -29,7 +29,8 @@ struct bk_word_seq {
     size_t n, cap;
     size_t n_unknown;
 };
-/* Zero-initialise once, reuse for many functions. */
+/* Zero-initialise once, reuse for many functions. The ids found stay with the body's decoder, so that a word is made once: `words`
+ * must live as long as that decoder is used for it. */
 void bk_word_seq_done(struct bk_word_seq *s);
 /* Ids from `words`; a word that is not there becomes the id of bk_word_unknown(arch), and is counted. At most
  * `max` words (0: all). BK_EMISMATCH when `words` lacks the architecture's unknown word. */

@@ -188,6 +188,25 @@ static int begin(struct bk_word_seq *s, size_t *n, const struct bk_body *body, s
     return BK_OK;
 }
 
+/* What the body's decoder keeps for the table `words`: by key, id + 1 of the word; NULL: nothing. */
+static uint32_t *known_ids(const struct bk_body *body, const struct bk_strtab *words)
+{
+    struct bk_memo *memo = body->memo;
+    if (memo == NULL || memo->n == 0)
+        return NULL;
+    if (memo->owner != words)
+        memset(memo->v, 0, memo->n * sizeof *memo->v);
+    memo->owner = words;
+    return memo->v;
+}
+
+/* Whether the instruction's key tells its word: an address is part of it only where it is small. */
+static bool key_tells(const struct bk_insn *insn)
+{
+    return insn->key != 0 &&
+           (!(insn->flags & BK_INSN_MOVES) || magnitude(insn->operands[insn->n_operands - 1].value) > IMM_LIMIT);
+}
+
 int bk_word_seq_find(struct bk_word_seq *out, const struct bk_strtab *words, const struct bk_body *body, size_t max,
                      struct bk_error *err)
 {
@@ -199,12 +218,20 @@ int bk_word_seq_find(struct bk_word_seq *out, const struct bk_strtab *words, con
     int rc = begin(out, &n, body, max, err);
     if (rc != BK_OK)
         return rc;
+    uint32_t *known = known_ids(body, words), none;
     for (; out->n < n; out->n++) {
+        const struct bk_insn *insn = &body->insns[out->n];
+        uint32_t *slot = known != NULL && key_tells(insn) ? &known[insn->key] : &none;
+        if (slot != &none && *slot != 0) {
+            out->v[out->n] = *slot - 1;
+            continue;
+        }
         char word[BK_WORD_MAX];
-        size_t len = bk_word_write(word, body->arch, &body->insns[out->n]);
+        size_t len = bk_word_write(word, body->arch, insn);
         uint32_t id = bk_strtab_find(words, word, len);
         out->n_unknown += id == BK_STR_NONE;
         out->v[out->n] = id == BK_STR_NONE ? unknown : id;
+        *slot = id + 1; /* 0 for a word that is not there: it may yet come */
     }
     return BK_OK;
 }
@@ -216,13 +243,21 @@ int bk_word_seq_intern(struct bk_word_seq *out, struct bk_strtab *words, const s
     int rc = begin(out, &n, body, max, err);
     if (rc != BK_OK)
         return rc;
+    uint32_t *known = known_ids(body, words), none;
     for (; out->n < n; out->n++) {
+        const struct bk_insn *insn = &body->insns[out->n];
+        uint32_t *slot = known != NULL && key_tells(insn) ? &known[insn->key] : &none;
+        if (slot != &none && *slot != 0) {
+            out->v[out->n] = *slot - 1;
+            continue;
+        }
         char word[BK_WORD_MAX];
-        size_t len = bk_word_write(word, body->arch, &body->insns[out->n]);
+        size_t len = bk_word_write(word, body->arch, insn);
         out->v[out->n] = bk_strtab_intern(words, word, len);
         if (out->v[out->n] == BK_STR_NONE)
             return bk_fail(err, BK_ENOMEM, BK_NO_OFFSET, "no room for another word after %u",
                            (unsigned)bk_strtab_count(words));
+        *slot = out->v[out->n] + 1;
     }
     return BK_OK;
 }

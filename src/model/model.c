@@ -279,7 +279,7 @@ struct holder {
     struct bk_strtab *words;
     const uint8_t *rows; /* word vectors as the file has them */
     bool half;           /* binary16 */
-    float *matrix, *params;
+    float *params;
     char *provenance;
 };
 
@@ -290,7 +290,6 @@ void bk_model_close(struct bk_model *m)
     struct holder *h = m->owner;
     bk_model_cache_free(m->cache);
     bk_strtab_free(h->words);
-    free(h->matrix);
     free(h->params);
     free(h->provenance);
     bk_pack_close(h->pack);
@@ -385,13 +384,6 @@ static int read_words(struct holder *h, struct bk_error *err)
     for (size_t i = 0; i < row; i++)
         if (c.data[i] != 0)
             return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "word_vectors: row 0, the padding, is not zero");
-    h->matrix = bk_alloc_large(v * d, sizeof *h->matrix); /* for those who read the matrix as a whole */
-    if (!h->matrix)
-        return bk_fail_nomem(err, v * d * sizeof *h->matrix);
-    h->m.word_vectors = h->matrix;
-    if (!(h->half ? halves_read(h->matrix, c.data, v * d) : floats_read(h->matrix, c.data, v * d))) {
-        /* what comes of such a row is seen to be not finite */
-    }
     return BK_OK;
 }
 
@@ -513,7 +505,7 @@ int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, 
             return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "word id %u of %u", ids[i], v);
         float *row = out + i * d;
         bool finite = true;
-        if (!m->owner) {
+        if (m->word_vectors) {
             memcpy(row, m->word_vectors + ids[i] * d, d * sizeof *row);
             for (size_t k = 0; k < d; k++)
                 finite &= isfinite(row[k]) != 0;

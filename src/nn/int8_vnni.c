@@ -166,58 +166,54 @@ INLINE __m512i result(const float *c, __m512i sum, __m512 by, __mmask16 old)
     return _mm512_castps_si512(_mm512_add_ps(_mm512_maskz_loadu_ps(old, c), x));
 }
 
-/* mr rows by nv vectors of C. */
-INLINE void tile(const int mr, const int nv, const struct place *at)
-{
-    /* Two vpdpbusd begin in a cycle and take five: few sums are split into chains, over every second or fourth group. */
-    const int chains = mr * nv <= 3 ? 4 : mr * nv <= 6 ? 2 : 1, unroll = chains > 1 ? 1 : 2;
-    const size_t row = at->row;
-    const uint8_t *q0 = at->q, *q1 = q0 + 3 * row, *q2 = q1 + 3 * row, *q3 = q2 + 3 * row, *q4 = q3 + 3 * row;
-    const int8_t *panel = at->panel;
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i w0 = zero, w1 = zero, w2 = zero;
-    const __m512i first0 = _mm512_load_si512(at->start), first1 = nv > 1 ? _mm512_load_si512(at->start + LANES) : zero,
-                  first2 = nv > 2 ? _mm512_load_si512(at->start + 2 * LANES) : zero;
-    EACH_ROW(BEGIN)
-    size_t left = at->groups;
-    for (; left >= (size_t)(chains * unroll); left -= (size_t)(chains * unroll)) {
-        const int rows = mr * chains;
-        {
-            const int skip = 0;
-            EACH_ROW(ADD)
-        }
-        if (unroll > 1) {
-            const int skip = 1;
-            EACH_ROW(ADD)
-        }
-        ADVANCE(chains * unroll);
-    }
-    for (; left > 0; left--) {
-        const int rows = mr, skip = 0;
-        EACH_ROW(ADD)
-        ADVANCE(1);
-    }
-    if (chains == 4) {
-        const int half = 2 * mr;
-        EACH_ROW(FOLD)
-    }
-    if (chains > 1) {
-        const int half = mr;
-        EACH_ROW(FOLD)
-    }
-    /* the pointers are at the steps now */
-    const __m512 scale0 = _mm512_load_ps(at->scale), scale1 = nv > 1 ? _mm512_load_ps(at->scale + LANES) : scale0,
-                 scale2 = nv > 2 ? _mm512_load_ps(at->scale + 2 * LANES) : scale0;
-    const __mmask16 old = at->add ? 0xffff : 0;
-    EACH_ROW(RESULT)
-    EACH_ROW(STORE)
-}
-
 typedef void tile_fn(const struct place *at);
-#define TILE(mr, nv)                                                                                                   \
-    static void tile_##mr##_##nv(const struct place *at)                                                               \
+/* MR rows by NV vectors of C. Two vpdpbusd begin in a cycle and take five: few sums are split into chains, over every second or
+ * fourth group. The pointers end at the steps of their rows. A macro, since branches on constants are gone before any compiler
+ * or sanitizer works on them. */
+#define TILE(MR, NV)                                                                                                   \
+    static void tile_##MR##_##NV(const struct place *at)                                                               \
     {                                                                                                                  \
-        tile(mr, nv, at);                                                                                              \
+        enum { mr = MR, nv = NV, chains = mr * nv <= 3 ? 4 : mr * nv <= 6 ? 2 : 1, unroll = chains > 1 ? 1 : 2 };      \
+        const size_t row = at->row;                                                                                    \
+        const uint8_t *q0 = at->q, *q1 = q0 + 3 * row, *q2 = q1 + 3 * row, *q3 = q2 + 3 * row, *q4 = q3 + 3 * row;     \
+        const int8_t *panel = at->panel;                                                                               \
+        const __m512i zero = _mm512_setzero_si512();                                                                   \
+        __m512i w0 = zero, w1 = zero, w2 = zero;                                                                       \
+        const __m512i first0 = _mm512_load_si512(at->start),                                                           \
+                      first1 = nv > 1 ? _mm512_load_si512(at->start + LANES) : zero,                                   \
+                      first2 = nv > 2 ? _mm512_load_si512(at->start + 2 * LANES) : zero;                               \
+        EACH_ROW(BEGIN)                                                                                                \
+        size_t left = at->groups;                                                                                      \
+        for (; left >= (size_t)(chains * unroll); left -= (size_t)(chains * unroll)) {                                 \
+            enum { rows = mr * chains };                                                                               \
+            {                                                                                                          \
+                enum { skip = 0 };                                                                                     \
+                EACH_ROW(ADD)                                                                                          \
+            }                                                                                                          \
+            if (unroll > 1) {                                                                                          \
+                enum { skip = 1 };                                                                                     \
+                EACH_ROW(ADD)                                                                                          \
+            }                                                                                                          \
+            ADVANCE(chains *unroll);                                                                                   \
+        }                                                                                                              \
+        for (; left > 0; left--) {                                                                                     \
+            enum { rows = mr, skip = 0 };                                                                              \
+            EACH_ROW(ADD)                                                                                              \
+            ADVANCE(1);                                                                                                \
+        }                                                                                                              \
+        if (chains == 4) {                                                                                             \
+            enum { half = 2 * mr };                                                                                    \
+            EACH_ROW(FOLD)                                                                                             \
+        }                                                                                                              \
+        if (chains > 1) {                                                                                              \
+            enum { half = mr };                                                                                        \
+            EACH_ROW(FOLD)                                                                                             \
+        }                                                                                                              \
+        const __m512 scale0 = _mm512_load_ps(at->scale), scale1 = nv > 1 ? _mm512_load_ps(at->scale + LANES) : scale0, \
+                     scale2 = nv > 2 ? _mm512_load_ps(at->scale + 2 * LANES) : scale0;                                 \
+        const __mmask16 old = at->add ? 0xffff : 0;                                                                    \
+        EACH_ROW(RESULT)                                                                                               \
+        EACH_ROW(STORE)                                                                                                \
     }
 #define NINE(nv)                                                                                                       \
     TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv) TILE(7, nv) TILE(8, nv) TILE(9, nv)

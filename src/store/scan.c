@@ -1,67 +1,28 @@
-/* Exact neighbours by blocked products. A group of queries goes through the pool together: each tile of the pool is
- * packed once, lanes of one vector being rows of the pool, and stays in the cache while all queries of the group are
- * compared with it. The sum of one inner product runs over its dimensions in order, in every build for every
- * processor, so scores depend neither on threads nor on the machine. */
-#include "store/store.h"
+/* Exact neighbours by blocked products. The queries of a group are packed once, lanes of one vector being queries, into
+ * panels that fit the first-level cache; a tile of the pool, in place as the caller has it, goes past all panels of the
+ * group while it lies in the second-level cache. Whoever does not get into the best k is turned away a vector at a
+ * time. */
+#include "store/store_int.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES     16 /* rows of the pool in one vector */
-#define AT_ONCE   4  /* queries whose sums are kept in registers together */
-#define TILE      64 /* rows of the pool in one tile; a multiple of LANES. 64 x 200 floats lie in the second-level cache */
-#define MAX_GROUP 128 /* queries of one group at most: packing a tile costs about as much as comparing eight */
+#define MAX_GROUP 240          /* queries of one group at most, whole panels; 192 KB of vectors of the usual 200 */
+#define TILE      (128 * 1024) /* bytes of the pool in one tile, about; the group lies beside it in the cache */
+#define ALIGN     64
 
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
-
-/* scores[q][lane] = inner product of query q and row `lane` of `packed` (dim x LANES), q < AT_ONCE. */
-typedef void compare_fn(float scores[AT_ONCE][LANES], const float *const queries[AT_ONCE], const float *packed,
-                        size_t dim);
-
-static inline __attribute__((always_inline)) void
-compare(float scores[AT_ONCE][LANES], const float *const queries[AT_ONCE], const float *packed, size_t dim)
+const struct bk_scan_kernel *bk_scan_kernel(enum bk_cpu cpu)
 {
-    lanes sum[AT_ONCE] = {{0}};
-    for (size_t d = 0; d < dim; d++) {
-        lanes rows;
-        memcpy(&rows, packed + d * LANES, sizeof rows);
-        for (size_t q = 0; q < AT_ONCE; q++)
-            sum[q] += rows * queries[q][d];
-    }
-    memcpy(scores, sum, sizeof sum);
-}
-
-static void compare_any(float scores[AT_ONCE][LANES], const float *const queries[AT_ONCE], const float *packed,
-                        size_t dim)
-{
-    compare(scores, queries, packed, dim);
-}
-
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void
-compare_avx2(float scores[AT_ONCE][LANES], const float *const queries[AT_ONCE], const float *packed, size_t dim)
-{
-    compare(scores, queries, packed, dim);
-}
-
-__attribute__((target("avx512f"))) static void
-compare_avx512(float scores[AT_ONCE][LANES], const float *const queries[AT_ONCE], const float *packed, size_t dim)
-{
-    compare(scores, queries, packed, dim);
-}
-
-static compare_fn *fastest_compare(void)
-{
-    if (__builtin_cpu_supports("avx512f"))
-        return compare_avx512;
-    return __builtin_cpu_supports("avx2") ? compare_avx2 : compare_any;
-}
-#else
-static compare_fn *fastest_compare(void)
-{
-    return compare_any;
-}
+    if (cpu == BK_CPU_AVX512)
+        return &bk_scan_kernel_avx512;
+    if (cpu == BK_CPU_AVX2)
+        return &bk_scan_kernel_avx2;
 #endif
+    (void)cpu;
+    return &bk_scan_kernel_plain;
+}
 
 /* ---- the best k of one query ------------------------------------------ */
 
@@ -124,31 +85,42 @@ static void finish(struct best *b)
 /* ---- the scan --------------------------------------------------------- */
 
 struct scan {
+    const struct bk_scan_kernel *kernel;
     struct bk_hit *hits;
     const float *queries, *pool;
-    size_t n_queries, n_pool, dim, k, group;
+    size_t n_queries, n_pool, dim, k;
+    size_t group, tile;  /* queries, rows */
+    const float *ragged; /* the rows after the last whole block, filled up to one */
     bk_scan_allow *allow;
     const void *allow_ctx;
-    compare_fn *compare;
     struct scratch *scratch; /* one a worker */
 };
 
 struct scratch {
-    float *packed; /* TILE / LANES blocks of dim x LANES */
+    float *packed; /* the panels of a group */
     struct best best[MAX_GROUP];
+    float worst[MAX_GROUP]; /* who is not above need not be looked at */
+    struct bk_scan_block block;
 };
 
-/* Rows [first, first + n) of the pool into `packed`; missing rows of the last block are zeros. */
-static void pack(float *packed, const struct scan *s, size_t first, size_t n)
+static size_t least(size_t a, size_t b)
 {
-    for (size_t block = 0; block * LANES < n; block++) {
-        float *to = packed + block * LANES * s->dim;
-        for (size_t lane = 0; lane < LANES; lane++) {
-            size_t row = block * LANES + lane;
-            const float *from = s->pool + (first + row) * s->dim;
-            for (size_t d = 0; d < s->dim; d++)
-                to[d * LANES + lane] = row < n ? from[d] : 0;
-        }
+    return a < b ? a : b;
+}
+
+/* Vectors in the panel that begins where `left` queries are still to come. */
+static size_t panel_vectors(const struct scan *s, size_t left)
+{
+    return least((left + s->kernel->lanes - 1) / s->kernel->lanes, BK_SCAN_VECTORS);
+}
+
+/* Queries [first, first + n) as one panel of `width` lanes; missing ones are zeros. */
+static void pack(float *panel, const struct scan *s, size_t first, size_t n, size_t width)
+{
+    for (size_t lane = 0; lane < width; lane++) {
+        const float *from = s->queries + (first + lane) * s->dim;
+        for (size_t d = 0; d < s->dim; d++)
+            panel[d * width + lane] = lane < n ? from[d] : 0;
     }
 }
 
@@ -158,32 +130,45 @@ static inline float cosine(float x)
     return x > 1 ? 1 : x >= -1 ? x : -1;
 }
 
-static void offer(const struct scan *s, struct best *best, size_t query, const float scores[LANES], size_t first,
-                  size_t n)
+/* Not a number lets everything through: below k there is room for all. */
+static float worst_of(const struct best *b)
 {
-    for (size_t lane = 0; lane < n; lane++) {
-        float score = cosine(scores[lane]);
-        if (!has_room_for(best, score))
+    return b->n < b->k ? NAN : b->v[0].score;
+}
+
+/* Row r of the block, `row` of the pool, for the panel of n queries that begins with the group's `first`. */
+static void offer(const struct scan *s, struct scratch *w, size_t group, size_t first, size_t n, size_t r, size_t row)
+{
+    for (uint64_t bits = w->block.beyond[r]; bits; bits &= bits - 1) {
+        size_t lane = (size_t)__builtin_ctzll(bits);
+        if (lane >= n)
+            return;
+        struct best *best = &w->best[first + lane];
+        float score = cosine(w->block.scores[r][lane]);
+        if (!has_room_for(best, score) || (s->allow && !s->allow(s->allow_ctx, group + first + lane, row)))
             continue;
-        size_t candidate = first + lane;
-        if (s->allow == NULL || s->allow(s->allow_ctx, query, candidate))
-            add(best, (struct bk_hit){.index = (uint32_t)candidate, .score = score});
+        add(best, (struct bk_hit){.index = (uint32_t)row, .score = score});
+        w->worst[first + lane] = worst_of(best);
     }
 }
 
-/* Queries [first, first + n) against rows [row, row + n_rows), packed. */
-static void compare_tile(const struct scan *s, struct scratch *w, size_t first, size_t n, size_t row, size_t n_rows)
+/* The n queries of a group, from `group` on, against the rows [row, end) of the pool. */
+static void compare_tile(const struct scan *s, struct scratch *w, size_t group, size_t n, size_t row, size_t end)
 {
-    for (size_t q = 0; q < n; q += AT_ONCE) {
-        const float *queries[AT_ONCE];
-        size_t n_here = n - q < AT_ONCE ? n - q : AT_ONCE;
-        for (size_t i = 0; i < AT_ONCE; i++) /* the last stands in for those that are missing */
-            queries[i] = s->queries + (first + q + (i < n_here ? i : n_here - 1)) * s->dim;
-        for (size_t r = 0; r < n_rows; r += LANES) {
-            float scores[AT_ONCE][LANES];
-            s->compare(scores, queries, w->packed + r * s->dim, s->dim);
-            for (size_t i = 0; i < n_here; i++)
-                offer(s, &w->best[q + i], first + q + i, scores[i], row + r, n_rows - r < LANES ? n_rows - r : LANES);
+    const size_t rows = s->kernel->rows;
+    struct bk_scan_block *b = &w->block;
+    b->dim = s->dim;
+    b->panel = w->packed;
+    for (size_t q = 0, vectors, width; q < n; q += width, b->panel += width * s->dim) {
+        vectors = panel_vectors(s, n - q);
+        width = vectors * s->kernel->lanes;
+        b->worst = w->worst + q;
+        for (size_t r = row; r < end; r += rows) {
+            size_t n_rows = least(end - r, rows);
+            b->pool = n_rows < rows ? s->ragged : s->pool + r * s->dim;
+            if (s->kernel->compare[vectors - 1](b))
+                for (size_t i = 0; i < n_rows; i++)
+                    offer(s, w, group, q, least(n - q, width), i, r + i);
         }
     }
 }
@@ -192,28 +177,39 @@ static void scan_group(void *ctx, size_t item, unsigned worker)
 {
     const struct scan *s = ctx;
     struct scratch *w = &s->scratch[worker];
-    size_t first = item * s->group;
-    size_t n = s->n_queries - first < s->group ? s->n_queries - first : s->group;
-    for (size_t q = 0; q < n; q++)
-        w->best[q] = (struct best){.v = s->hits + (first + q) * s->k, .k = s->k};
-    for (size_t row = 0; row < s->n_pool; row += TILE) {
-        size_t n_rows = s->n_pool - row < TILE ? s->n_pool - row : TILE;
-        pack(w->packed, s, row, n_rows);
-        compare_tile(s, w, first, n, row, n_rows);
+    const size_t group = item * s->group, n = least(s->n_queries - group, s->group), lanes = s->kernel->lanes;
+    for (size_t q = 0, width; q < n; q += width) {
+        width = panel_vectors(s, n - q) * lanes;
+        pack(w->packed + q * s->dim, s, group + q, least(n - q, width), width);
     }
+    for (size_t q = 0; q < MAX_GROUP; q++) {
+        w->best[q] = (struct best){.v = q < n ? s->hits + (group + q) * s->k : NULL, .k = s->k};
+        w->worst[q] = q < n ? NAN : INFINITY;
+    }
+    for (size_t row = 0; row < s->n_pool; row += s->tile)
+        compare_tile(s, w, group, n, row, least(s->n_pool, row + s->tile));
     for (size_t q = 0; q < n; q++)
         finish(&w->best[q]);
 }
 
-/* Large enough to pay for the packing, small enough that every thread has some. */
-static size_t group_size(size_t n_queries, unsigned threads)
+/* Few enough queries for the cache, whole panels, and as many groups as give every thread the same work. */
+static size_t group_size(const struct bk_scan_kernel *kernel, size_t n_queries, unsigned threads)
 {
-    size_t fair = n_queries / (2 * (size_t)threads);
-    return fair < AT_ONCE ? AT_ONCE : fair > MAX_GROUP ? MAX_GROUP : fair;
+    const size_t panel = BK_SCAN_VECTORS * kernel->lanes, unit = n_queries < panel * threads ? kernel->lanes : panel;
+    size_t groups = (n_queries + MAX_GROUP - 1) / MAX_GROUP;
+    groups = (groups + threads - 1) / threads * threads;
+    const size_t fair = (n_queries + groups - 1) / groups;
+    return (fair + unit - 1) / unit * unit;
 }
 
-int bk_scan_top(struct bk_hit *hits, const float *queries, size_t n_queries, const float *pool, size_t n_pool,
-                size_t dim, size_t k, bk_scan_allow *allow, const void *ctx, unsigned threads, struct bk_error *err)
+static float *aligned(float *p)
+{
+    return (float *)(((uintptr_t)p + ALIGN - 1) / ALIGN * ALIGN);
+}
+
+int bk_scan_top_by(const struct bk_scan_kernel *kernel, struct bk_hit *hits, const float *queries, size_t n_queries,
+                   const float *pool, size_t n_pool, size_t dim, size_t k, bk_scan_allow *allow, const void *ctx,
+                   unsigned threads, struct bk_error *err)
 {
     if (k > n_pool)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "%zu neighbours asked of a pool of %zu", k, n_pool);
@@ -222,32 +218,50 @@ int bk_scan_top(struct bk_hit *hits, const float *queries, size_t n_queries, con
     if (n_queries == 0 || k == 0)
         return BK_OK;
     threads = bk_par_threads(threads);
-    size_t tile;
-    if (!bk_mul_size(&tile, dim, TILE) || !bk_mul_size(&tile, tile, threads))
+    const size_t group = group_size(kernel, n_queries, threads);
+    const size_t n_groups = (n_queries + group - 1) / group, workers = least(threads, n_groups);
+    /* a block of ragged rows, then a group of packed queries for each worker */
+    size_t packed_size, size;
+    if (!bk_mul_size(&packed_size, dim, group) || !bk_mul_size(&size, packed_size, workers) ||
+        !bk_add_size(&size, size, kernel->rows * dim) || !bk_add_size(&size, size, ALIGN / sizeof(float)))
         return bk_fail_nomem(err, SIZE_MAX);
-    struct scratch *scratch = bk_calloc(threads, sizeof *scratch);
-    float *packed = bk_calloc(tile, sizeof *packed);
+    struct scratch *scratch = bk_calloc(workers, sizeof *scratch);
+    float *memory = bk_calloc(size, sizeof *memory);
     int rc = BK_OK;
-    if (scratch == NULL || packed == NULL) {
-        rc = bk_fail_nomem(err, tile * sizeof *packed);
+    if (scratch == NULL || memory == NULL) {
+        rc = bk_fail_nomem(err, size * sizeof *memory);
     } else {
-        for (unsigned i = 0; i < threads; i++)
-            scratch[i].packed = packed + i * (tile / threads);
-        struct scan s = {.hits = hits,
+        float *packed = aligned(memory), *ragged = packed + workers * packed_size;
+        for (size_t i = 0; i < workers; i++)
+            scratch[i].packed = packed + i * packed_size;
+        const size_t n_ragged = n_pool % kernel->rows;
+        if (n_ragged > 0)
+            memcpy(ragged, pool + (n_pool - n_ragged) * dim, n_ragged * dim * sizeof *pool);
+        const size_t blocks = TILE / (kernel->rows * (dim + 1) * sizeof *pool);
+        struct scan s = {.kernel = kernel,
+                         .hits = hits,
                          .queries = queries,
                          .pool = pool,
                          .n_queries = n_queries,
                          .n_pool = n_pool,
                          .dim = dim,
                          .k = k,
-                         .group = group_size(n_queries, threads),
+                         .group = group,
+                         .tile = (blocks + 1) * kernel->rows,
+                         .ragged = ragged,
                          .allow = allow,
                          .allow_ctx = ctx,
-                         .compare = fastest_compare(),
                          .scratch = scratch};
-        bk_par_for((n_queries + s.group - 1) / s.group, threads, scan_group, &s);
+        bk_par_for(n_groups, threads, scan_group, &s);
     }
-    free(packed);
+    free(memory);
     free(scratch);
     return rc;
+}
+
+int bk_scan_top(struct bk_hit *hits, const float *queries, size_t n_queries, const float *pool, size_t n_pool,
+                size_t dim, size_t k, bk_scan_allow *allow, const void *ctx, unsigned threads, struct bk_error *err)
+{
+    return bk_scan_top_by(bk_scan_kernel(bk_cpu()), hits, queries, n_queries, pool, n_pool, dim, k, allow, ctx, threads,
+                          err);
 }

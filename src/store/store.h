@@ -10,11 +10,13 @@ struct bk_hit {
     float score;    /* cosine, [-1, 1] */
 };
 
-/* For each of n_queries rows of `queries` (n_queries x dim, unit length), the best `k` of `pool` (n_pool x dim, unit length), best
- * first, ties by lower index, into hits[q * k .. q * k + k). k <= n_pool; k == n_pool ranks everything. A score outside [-1, 1] by
- * rounding is brought back; one that is no number (NaN in a row) counts as -1. `allow`, NULL allowed, may veto a candidate: it is asked by several threads
- * at once and only about candidates that would get in; where fewer than k are allowed the rest has index UINT32_MAX and score -1.
- * The result depends neither on `threads` nor on the processor's vector width. */
+/* For each of n_queries rows of `queries` (n_queries x dim, unit length), the best `k` of `pool` (n_pool x dim, unit
+ * length), best first, ties by lower index, into hits[q * k .. q * k + k). k <= n_pool; k == n_pool ranks everything. A
+ * score outside [-1, 1] by rounding is brought back; one that is no number (NaN in a row) counts as -1. `allow`, NULL
+ * allowed, may veto a candidate: it is asked by several threads at once and only about candidates that would get in;
+ * where fewer than k are allowed the rest has index UINT32_MAX and score -1. The sum of an inner product runs over its
+ * dimensions in order, each step rounded once (fused multiply-add), on every processor: the result depends neither on
+ * `threads` nor on the processor. */
 typedef bool bk_scan_allow(const void *ctx, size_t query, size_t candidate);
 BK_MUST_CHECK int bk_scan_top(struct bk_hit *hits, const float *queries, size_t n_queries, const float *pool,
                               size_t n_pool, size_t dim, size_t k, bk_scan_allow *allow, const void *ctx,

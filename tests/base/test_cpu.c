@@ -51,6 +51,9 @@ static void as_the_processor_says(void **state)
 {
     (void)state;
     assert_int_equal(under(NULL), by_hand());
+    const char *expected = getenv("BINKIN_CPU_EXPECTED"); /* tools/test-cpus knows which processor it emulates */
+    if (expected)
+        assert_string_equal(bk_cpu_name(by_hand()), expected);
 }
 
 static void environment_lowers(void **state)

@@ -50,7 +50,7 @@ static void check_insns(const struct bk_body *body)
         assert_true(insn->addr >= end);
         assert_true(insn->size > 0 && insn->mnemonic && insn->mnemonic[0]);
         assert_true(insn->n_operands <= BK_MAX_OPERANDS);
-        assert_true((insn->flags >> 7) == 0);
+        assert_true((insn->flags >> 8) == 0);
         end = insn->addr + insn->size;
         code += insn->size;
         for (size_t k = 0; k < insn->n_operands; k++)

@@ -1,5 +1,5 @@
 /* Neighbours against a scan in double, written the plain way. Rows of small integers make every inner product exact in
- * float, so that answers must agree to the last index. */
+ * float, so that answers must agree to the last index. Each table of kernels that the processor can run is tried. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "store/store.h"
+#include "store/store_int.h"
 
 static struct bk_rng rng(uint64_t seed)
 {
@@ -70,15 +70,16 @@ static bool veto_some(const void *ctx, size_t query, size_t candidate)
 }
 
 /* Every answer of one case, checked against the plain scan. */
-static void check_exact(size_t n_queries, size_t n_pool, size_t dim, size_t k, size_t modulus, unsigned threads)
+static void check_kernel(const struct bk_scan_kernel *kernel, size_t n_queries, size_t n_pool, size_t dim, size_t k,
+                         size_t modulus, unsigned threads)
 {
     struct bk_rng r = rng(n_queries * 7 + n_pool);
     float *queries = grid(&r, n_queries, dim), *pool = grid(&r, n_pool, dim);
     struct bk_hit *hits = calloc(n_queries * k, sizeof *hits);
     double *scores = calloc(n_pool, sizeof *scores);
     bool *vetoed = calloc(n_pool, sizeof *vetoed);
-    assert_int_equal(bk_scan_top(hits, queries, n_queries, pool, n_pool, dim, k, modulus ? veto_some : NULL, &modulus,
-                                 threads, NULL),
+    assert_int_equal(bk_scan_top_by(kernel, hits, queries, n_queries, pool, n_pool, dim, k, modulus ? veto_some : NULL,
+                                    &modulus, threads, NULL),
                      BK_OK);
     for (size_t q = 0; q < n_queries; q++) {
         size_t allowed = 0;
@@ -105,6 +106,12 @@ static void check_exact(size_t n_queries, size_t n_pool, size_t dim, size_t k, s
     free(vetoed);
 }
 
+static void check_exact(size_t n_queries, size_t n_pool, size_t dim, size_t k, size_t modulus, unsigned threads)
+{
+    for (enum bk_cpu cpu = BK_CPU_PLAIN; cpu <= bk_cpu(); cpu++)
+        check_kernel(bk_scan_kernel(cpu), n_queries, n_pool, dim, k, modulus, threads);
+}
+
 static void agrees_with_the_plain_scan(void **state)
 {
     (void)state;
@@ -116,6 +123,55 @@ static void agrees_with_the_plain_scan(void **state)
         }
     check_exact(70, 1000, 100, 10, 0, 2);
     check_exact(2, 300, 200, 7, 0, 1);
+    check_exact(500, 100, 7, 3, 0, 2); /* groups that differ in size */
+    check_exact(50, 99, 257, 99, 0, 3);
+}
+
+/* Numbers of any sign whose exponents differ widely, so that sums cancel and fall below normal numbers. */
+static float *wild_rows(struct bk_rng *r, size_t n, size_t dim)
+{
+    float *v = malloc(n * dim * sizeof *v);
+    assert_non_null(v);
+    for (size_t i = 0; i < n * dim; i++)
+        v[i] = ldexpf((float)(bk_rng_unit(r) - 0.5), -(int)bk_rng_below(r, i % 5 ? 14 : 80)) / 16;
+    return v;
+}
+
+/* What store_int.h promises, by the fmaf of libc. */
+static float fused_inner(const float *a, const float *b, size_t dim)
+{
+    float sum = 0;
+    for (size_t d = 0; d < dim; d++)
+        sum = fmaf(b[d], a[d], sum);
+    return sum > 1 ? 1 : sum < -1 ? -1 : sum;
+}
+
+static void every_table_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static const size_t dims[] = {1, 7, 200, 257}, queries[] = {1, 15, 16, 17, 47, 48, 49, 101};
+    enum { N = 39 };
+    struct bk_rng r = rng(3);
+    for (size_t i = 0; i < 4 * 8 * 2; i++) {
+        const size_t dim = dims[i % 4], n = queries[i / 4 % 8];
+        float *(*make)(struct bk_rng *, size_t, size_t) = i / 32 ? wild_rows : unit_rows;
+        float *q = make(&r, n, dim), *pool = make(&r, N, dim);
+        struct bk_hit *hits = calloc(n * N, sizeof *hits), *plain = calloc(n * N, sizeof *plain);
+        for (enum bk_cpu cpu = BK_CPU_PLAIN; cpu <= bk_cpu(); cpu++) {
+            struct bk_hit *to = cpu == BK_CPU_PLAIN ? plain : hits;
+            assert_int_equal(bk_scan_top_by(bk_scan_kernel(cpu), to, q, n, pool, N, dim, N, NULL, NULL, 1, NULL),
+                             BK_OK);
+            assert_memory_equal(to, plain, n * N * sizeof *plain);
+        }
+        for (size_t j = 0; j < n * N; j++) {
+            const float score = fused_inner(q + j / N * dim, pool + plain[j].index * dim, dim);
+            assert_true(plain[j].score == score);
+        }
+        free(q);
+        free(pool);
+        free(hits);
+        free(plain);
+    }
 }
 
 static void ranks_the_whole_pool(void **state)
@@ -181,17 +237,20 @@ static void what_is_no_number_ranks_last(void **state)
     const float query[2] = {1, 0};
     float pool[5][2] = {{NAN, 0}, {0, 1}, {1, 0}, {0, NAN}, {-0.5f, 0}};
     struct bk_hit hits[5];
-    assert_int_equal(bk_scan_top(hits, query, 1, &pool[0][0], 5, 2, 5, NULL, NULL, 1, NULL), BK_OK);
     static const uint32_t order[5] = {2, 1, 4, 0, 3};
     static const float scores[5] = {1, 0, -0.5f, -1, -1};
-    for (size_t i = 0; i < 5; i++) {
-        assert_int_equal(hits[i].index, order[i]);
-        assert_true(hits[i].score == scores[i]);
-    }
     const float nothing[2] = {NAN, NAN};
-    assert_int_equal(bk_scan_top(hits, nothing, 1, &pool[0][0], 5, 2, 2, NULL, NULL, 1, NULL), BK_OK);
-    assert_int_equal(hits[0].index, 0);
-    assert_int_equal(hits[1].index, 1);
+    for (enum bk_cpu cpu = BK_CPU_PLAIN; cpu <= bk_cpu(); cpu++) {
+        const struct bk_scan_kernel *kernel = bk_scan_kernel(cpu);
+        assert_int_equal(bk_scan_top_by(kernel, hits, query, 1, &pool[0][0], 5, 2, 5, NULL, NULL, 1, NULL), BK_OK);
+        for (size_t i = 0; i < 5; i++) {
+            assert_int_equal(hits[i].index, order[i]);
+            assert_true(hits[i].score == scores[i]);
+        }
+        assert_int_equal(bk_scan_top_by(kernel, hits, nothing, 1, &pool[0][0], 5, 2, 2, NULL, NULL, 1, NULL), BK_OK);
+        assert_int_equal(hits[0].index, 0);
+        assert_int_equal(hits[1].index, 1);
+    }
 }
 
 static void scores_stay_cosines(void **state)
@@ -222,10 +281,15 @@ static void refuses_and_shrugs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_plain_scan), cmocka_unit_test(ranks_the_whole_pool),
-        cmocka_unit_test(scores_are_close_to_double), cmocka_unit_test(never_answers_with_a_vetoed_candidate),
-        cmocka_unit_test(threads_do_not_matter),      cmocka_unit_test(what_is_no_number_ranks_last),
-        cmocka_unit_test(scores_stay_cosines),        cmocka_unit_test(refuses_and_shrugs),
+        cmocka_unit_test(agrees_with_the_plain_scan),
+        cmocka_unit_test(ranks_the_whole_pool),
+        cmocka_unit_test(scores_are_close_to_double),
+        cmocka_unit_test(never_answers_with_a_vetoed_candidate),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(what_is_no_number_ranks_last),
+        cmocka_unit_test(scores_stay_cosines),
+        cmocka_unit_test(refuses_and_shrugs),
+        cmocka_unit_test(every_table_gives_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

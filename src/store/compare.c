@@ -1,0 +1,169 @@
+/* The inner loop of the scan. This file is compiled once for each instruction set with BK_SCAN_KERNEL naming the table
+ * it defines. A block of sums stays in registers: each vector of queries that is loaded meets all rows, each number of
+ * the pool all vectors. */
+#include "store/store_int.h"
+
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* LANES and ROWS, so that the sums of three vectors, the vectors and one number of the pool fill the registers;
+ * fused(), one rounding; splat(); not_at_most(), bit i where not (a[i] <= b[i]). */
+#if defined(__AVX512F__)
+
+enum { LANES = 16, ROWS = 9 };
+typedef __m512 lanes;
+
+INLINE lanes fused(lanes a, lanes b, lanes c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE lanes splat(float x)
+{
+    return _mm512_set1_ps(x);
+}
+INLINE unsigned not_at_most(lanes a, lanes b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ);
+}
+
+#elif defined(__FMA__)
+
+enum { LANES = 8, ROWS = 4 };
+typedef __m256 lanes;
+
+INLINE lanes fused(lanes a, lanes b, lanes c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+INLINE lanes splat(float x)
+{
+    return _mm256_set1_ps(x);
+}
+INLINE unsigned not_at_most(lanes a, lanes b)
+{
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLE_UQ));
+}
+
+#else
+
+enum { LANES = 4 };
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+
+INLINE lanes splat(float x)
+{
+    return (lanes){x, x, x, x};
+}
+INLINE unsigned not_at_most(lanes a, lanes b)
+{
+    unsigned bits = 0;
+    for (unsigned i = 0; i < LANES; i++)
+        bits |= (unsigned)!(a[i] <= b[i]) << i;
+    return bits;
+}
+
+#if defined(__aarch64__)
+
+enum { ROWS = 8 };
+INLINE lanes fused(lanes a, lanes b, lanes c)
+{
+    return vfmaq_f32(c, a, b);
+}
+
+#else
+
+enum { ROWS = 2 };
+typedef double wide __attribute__((vector_size(LANES * sizeof(double))));
+typedef int64_t wide_bits __attribute__((vector_size(LANES * sizeof(double))));
+
+/* Without the instruction. In double the product is exact and the sum s is off by the e of Knuth's two-sum. Where e is
+ * not 0, s moves to the odd one of the two doubles about the exact sum, which lies on no boundary of float's rounding:
+ * rounding it gives what rounding the exact sum gives (Boldo and Melquiond 2008, "Emulation of a FMA and correctly
+ * rounded sums", on rounding to odd). A comparison gives -1 for true and 0 with the NaN that infinities leave in e. */
+INLINE lanes fused(lanes a, lanes b, lanes c)
+{
+    wide p = __builtin_convertvector(a, wide) * __builtin_convertvector(b, wide), w = __builtin_convertvector(c, wide);
+    wide s = p + w, t = s - p, e = (p - (s - t)) + (w - t);
+    wide_bits bits, up = e > 0, down = e < 0, negative = s < 0;
+    memcpy(&bits, &s, sizeof s);
+    wide_bits away = (up & ~negative) | (down & negative), inexact = up | down;
+    bits += inexact & ~bits & 1 & away;
+    bits -= inexact & ~bits & 1 & ~away;
+    memcpy(&s, &bits, sizeof s);
+    return __builtin_convertvector(s, lanes);
+}
+
+#endif
+#endif
+
+INLINE bool compare(const size_t vectors, struct bk_scan_block *b)
+{
+    lanes sum[ROWS][BK_SCAN_VECTORS];
+    const float *panel = b->panel, *pool = b->pool;
+    const size_t dim = b->dim;
+    UNROLL
+    for (size_t r = 0; r < ROWS; r++) {
+        UNROLL
+        for (size_t v = 0; v < vectors; v++)
+            sum[r][v] = splat(0);
+    }
+    for (size_t d = 0; d < dim; d++, panel += vectors * LANES, pool++) {
+        lanes query[BK_SCAN_VECTORS];
+        UNROLL
+        for (size_t v = 0; v < vectors; v++)
+            memcpy(&query[v], panel + v * LANES, sizeof query[v]);
+        UNROLL
+        for (size_t r = 0; r < ROWS; r++) {
+            lanes x = splat(pool[r * dim]);
+            UNROLL
+            for (size_t v = 0; v < vectors; v++)
+                sum[r][v] = fused(x, query[v], sum[r][v]);
+        }
+    }
+    /* Stored before they are looked at: with the comparisons in the way clang keeps sums in memory during the loop. */
+    UNROLL
+    for (size_t r = 0; r < ROWS; r++)
+        memcpy(b->scores[r], sum[r], vectors * sizeof sum[r][0]);
+    uint64_t any = 0;
+    for (size_t r = 0; r < ROWS; r++) {
+        uint64_t beyond = 0;
+        UNROLL
+        for (size_t v = 0; v < vectors; v++) {
+            lanes score, worst;
+            memcpy(&score, &b->scores[r][v * LANES], sizeof score);
+            memcpy(&worst, b->worst + v * LANES, sizeof worst);
+            beyond |= (uint64_t)not_at_most(score, worst) << v * LANES;
+        }
+        b->beyond[r] = beyond;
+        any |= beyond;
+    }
+    return any;
+}
+
+static bool compare1(struct bk_scan_block *b)
+{
+    return compare(1, b);
+}
+
+static bool compare2(struct bk_scan_block *b)
+{
+    return compare(2, b);
+}
+
+static bool compare3(struct bk_scan_block *b)
+{
+    return compare(3, b);
+}
+
+const struct bk_scan_kernel BK_SCAN_KERNEL = {.lanes = LANES, .rows = ROWS, .compare = {compare1, compare2, compare3}};
