@@ -87,7 +87,8 @@ struct words {
     uint32_t *row; /* V of them: word -> row of xw */
     uint32_t *ids; /* of the rows */
     size_t n;
-    float *xw; /* n x bk_word_columns() */
+    float *full; /* n x bk_word_columns(), in one of the two forms */
+    uint16_t *brief;
     const struct bk_model *m;
     const struct bk_prepared *w;
     int *rc; /* of each part */
@@ -106,11 +107,15 @@ static void multiply_part(void *ctx, size_t item, unsigned worker)
     const struct words *x = ctx;
     size_t from = item * WORDS_PART, n = x->n - from < WORDS_PART ? x->n - from : WORDS_PART, d = x->m->net.d;
     (void)worker;
-    float *vectors = bk_calloc(n * d, sizeof *vectors);
+    size_t cols = bk_word_columns(&x->m->net), room = n * d + (x->brief ? n * cols : 0);
+    float *vectors = bk_calloc(room, sizeof *vectors), *to = x->full ? x->full + from * cols : vectors + n * d;
     x->rc[item] = vectors ? bk_model_vectors(vectors, x->m, x->ids + from, n, &x->err[item])
-                          : bk_fail_nomem(&x->err[item], n * d * sizeof *vectors);
-    if (!x->rc[item])
-        bk_prepared_words(x->xw + from * bk_word_columns(&x->m->net), x->w, vectors, n);
+                          : bk_fail_nomem(&x->err[item], room * sizeof *vectors);
+    if (!x->rc[item]) {
+        bk_prepared_words(to, x->w, vectors, n);
+        if (x->brief)
+            bk_brief(x->brief + from * cols, to, n * cols);
+    }
     free(vectors);
 }
 
@@ -118,7 +123,8 @@ static void words_done(struct words *x)
 {
     free(x->row);
     free(x->ids);
-    free(x->xw);
+    free(x->full);
+    free(x->brief);
     free(x->rc);
     free(x->err);
 }
@@ -143,15 +149,18 @@ static int number_words(struct words *x, const struct order *order, size_t n, st
     return BK_OK;
 }
 
-static int multiply_words(struct words *x, unsigned threads, struct bk_error *err)
+static int multiply_words(struct words *x, enum bk_precision precision, unsigned threads, struct bk_error *err)
 {
     size_t parts = word_parts(x), cols = bk_word_columns(&x->m->net), bytes;
-    if (!bk_mul_size(&bytes, x->n, cols * sizeof *x->xw))
+    if (!bk_mul_size(&bytes, x->n, cols * sizeof *x->full))
         return bk_fail_nomem(err, SIZE_MAX);
-    x->xw = aligned_alloc(64, bytes + 64); /* columns are whole cache lines */
+    if (precision == BK_INT8)
+        x->brief = aligned_alloc(64, (bytes / 2 + 127) / 64 * 64);
+    else
+        x->full = aligned_alloc(64, bytes + 64);
     x->rc = bk_calloc(parts, sizeof *x->rc);
     x->err = bk_calloc(parts, sizeof *x->err);
-    if (!x->xw || !x->rc || !x->err)
+    if (!(x->full || x->brief) || !x->rc || !x->err)
         return bk_fail_nomem(err, bytes);
     bk_par_for(parts, threads, multiply_part, x);
     for (size_t i = 0; i < parts; i++)
@@ -203,6 +212,7 @@ static void embed_batch(void *ctx, size_t item, unsigned worker)
     struct worker *w = &e->workers[worker];
     size_t first = e->begin[e->first + item], n = e->begin[e->first + item + 1] - first;
     struct bk_seq seqs[BATCH_FUNCTIONS];
+    const struct bk_columns xw = {e->words.full, e->words.brief, bk_word_columns(&e->m->net)};
     if (w->rc)
         return;
     if (!w->pass) {
@@ -214,8 +224,7 @@ static void embed_batch(void *ctx, size_t item, unsigned worker)
     }
     for (size_t i = 0; i < n; i++)
         seqs[i] = (struct bk_seq){e->order[first + i].ids, e->order[first + i].n};
-    w->rc =
-        bk_pass_embed(w->pass, w->f, e->w, e->words.xw, e->words.row, bk_strtab_count(e->m->words), seqs, n, &w->err);
+    w->rc = bk_pass_embed(w->pass, w->f, e->w, xw, e->words.row, bk_strtab_count(e->m->words), seqs, n, &w->err);
     for (size_t i = 0; i < n && !w->rc; i++) {
         if (!normalise(w->f + i * e->o, e->o))
             w->rc = bk_fail(&w->err, BK_EFORMAT, BK_NO_OFFSET, "the model's weights give a vector that is not finite");
@@ -296,7 +305,7 @@ static int embed_distinct(float *out, const struct bk_model *m, const struct ord
     if (!rc)
         rc = number_words(&e.words, order, n, err);
     if (!rc)
-        rc = multiply_words(&e.words, threads, err);
+        rc = multiply_words(&e.words, precision, threads, err);
     if (!rc)
         rc = run_batches(&e, cut_batches(begin, order, n), threads, progress, ctx, n, err);
     words_done(&e.words);

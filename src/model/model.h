@@ -93,8 +93,8 @@ void bk_pass_free(struct bk_pass *p);
 BK_MUST_CHECK int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *words,
                                   size_t n_words, const struct bk_seq *seqs, size_t b, bool keep, double *penalty,
                                   struct bk_error *err);
-/* The same over words whose columns are at hand: word `id` of `n_words` has those at xw + row[id] * bk_word_columns(). */
-BK_MUST_CHECK int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *xw,
+/* The same over words whose columns are at hand: word `id` of `n_words` has row row[id] of xw. */
+BK_MUST_CHECK int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, struct bk_columns xw,
                                 const uint32_t *row, size_t n_words, const struct bk_seq *seqs, size_t b,
                                 struct bk_error *err);
 /* Adds to `grads` (one block like params) the gradient of sum(df * f) + penalty_scale * penalty. `w` as forward had it,

@@ -119,15 +119,14 @@ static struct bk_attention attention_of(const struct bk_pass *p, const struct bk
                                  .gram = with_gram ? p->gram : NULL};
 }
 
-static struct bk_sff sff_of(const struct bk_pass *p, const struct bk_prepared *w, const bk_real *xw)
+static struct bk_sff sff_of(const struct bk_pass *p, const struct bk_prepared *w, struct bk_columns xw)
 {
     return (struct bk_sff){.d = p->cfg.d,
                            .u = p->cfg.u,
                            .n = p->cfg.n,
                            .ldh = state_columns(&p->cfg),
                            .wh = w->sff,
-                           .xw = xw + 2 * direction_columns(&p->cfg),
-                           .ldxw = bk_word_columns(&p->cfg),
+                           .xw = bk_columns_from(xw, 2 * direction_columns(&p->cfg)),
                            .word = p->word,
                            .arg = p->kept ? p->arg : NULL};
 }
@@ -386,14 +385,14 @@ static void fuse_backward(struct bk_pass *p, bk_real *grads, const struct bk_pre
 /* ---- forward and backward ----------------------------------------------------- */
 
 /* Of packed functions whose words have their columns in xw; f in the order of the caller. */
-static void forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *xw, double *penalty)
+static void forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, struct bk_columns xw, double *penalty)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t b = p->pk.b, o = bk_net_outputs(c), ldxw = bk_word_columns(c), ldh = state_columns(c);
+    size_t b = p->pk.b, o = bk_net_outputs(c), ldh = state_columns(c);
     for (int reverse = 0; reverse < 2; reverse++) {
         const struct direction r = bk_net_direction(c, &p->at, reverse);
         const struct bk_gru gru = gru_of(p, w, reverse);
-        bk_gru_forward(&gru, &p->pk, p->h + r.column, ldh, xw + r.word_column, ldxw);
+        bk_gru_forward(&gru, &p->pk, p->h + r.column, ldh, bk_columns_from(xw, r.word_column));
     }
     if (has_p(c)) {
         const struct bk_attention at = attention_of(p, w, p->kept || penalty);
@@ -433,11 +432,11 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, 
     for (size_t i = 0; i < p->n_distinct; i++)
         memcpy(p->x + i * c->d, words + p->distinct[i] * (size_t)c->d, c->d * sizeof *p->x);
     bk_prepared_words(p->xw, w, p->x, p->n_distinct);
-    forward(p, f, w, p->xw, penalty);
+    forward(p, f, w, (struct bk_columns){p->xw, NULL, bk_word_columns(c)}, penalty);
     return BK_OK;
 }
 
-int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *xw, const uint32_t *row,
+int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, struct bk_columns xw, const uint32_t *row,
                   size_t n_words, const struct bk_seq *seqs, size_t b, struct bk_error *err)
 {
     p->kept = false;
@@ -499,7 +498,7 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepare
     fuse_backward(p, grads, w);
     memset(p->dh, 0, p->pk.m * state_columns(c) * sizeof *p->dh);
     if (has_q(c)) {
-        const struct bk_sff sff = sff_of(p, w, p->xw);
+        const struct bk_sff sff = sff_of(p, w, (struct bk_columns){p->xw, NULL, bk_word_columns(c)});
         bk_sff_backward(&sff, &p->pk, grads + p->at.sff, grads + p->at.sff_bias, p->dh, p->dq, p->q,
                         w->params + p->at.sff, p->x, c->d, p->h);
     }

@@ -29,7 +29,7 @@ static size_t shrink_length(const struct bk_packing *pk, size_t t, size_t i)
 size_t bk_attention_scratch(const struct bk_attention *at, const struct bk_packing *pk)
 {
     size_t u = at->u, a = bk_padded(at->a), r = bk_padded(at->r), sums = pk->t * (2 * u + 2 * r) + r;
-    size_t forward = pk->b * r;
+    size_t forward = pk->b * r > BK_ATTENTION_ROWS * (a + 1) ? pk->b * r : BK_ATTENTION_ROWS * (a + 1);
     size_t backward = pk->m * r + BK_ATTENTION_ROWS * (a + bk_padded(u)) + sums;
     return at->keep && backward > forward ? backward : forward;
 }
@@ -53,6 +53,19 @@ static void softmax_over_steps(bk_real *att, const struct bk_packing *pk, size_t
         k->mul(att + pk->row[at] * r, stat, bk_packing_active(pk, at) * r);
 }
 
+/* tanh goes straight into eight bits. z: n rows before the tanh. */
+static void scores_int8(bk_real *scores, const struct bk_attention *at, const bk_real *z, size_t n, bk_real *scratch)
+{
+#ifdef BK_REAL_DOUBLE
+    (void)scores, (void)at, (void)z, (void)n, (void)scratch;
+#else
+    uint8_t *q = (uint8_t *)scratch;
+    bk_kernels()->tanh_int8(q, bk_int8_row(at->a), z, bk_padded(at->a), n, at->a);
+    bk_int8_end_rows(q, n, at->a);
+    bk_int8_product_quantised(scores, bk_padded(at->r), n, q, at->ws2.int8, false);
+#endif
+}
+
 double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, const bk_real *h,
                             bk_real *scratch)
 {
@@ -62,8 +75,13 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
         size_t n = chunk_rows(pk, from);
         bk_real *z = at->z + (at->keep ? from * a_cols : 0);
         bk_product(z, a_cols, &at->ws1, n, h + from * at->ldh, at->ldh, false);
-        k->tanh(z, z, n * a_cols);
-        bk_product(at->att + from * r_cols, r_cols, &at->ws2, n, z, a_cols, false);
+        bk_real *scores = at->att + from * r_cols;
+        if (at->ws2.int8) {
+            scores_int8(scores, at, z, n, scratch);
+        } else {
+            k->tanh(z, z, n * a_cols);
+            bk_product(scores, r_cols, &at->ws2, n, z, a_cols, false);
+        }
     }
     softmax_over_steps(at->att, pk, r_cols, scratch);
 

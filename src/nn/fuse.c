@@ -33,8 +33,8 @@ void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real
             end++;
         bk_product(scratch, n, &s->wh, pk->row[end] - first, h + first * s->ldh, s->ldh, false);
         for (; at < end; at++)
-            k->sff_max(q, s->arg, scratch + (pk->row[at] - first) * n, s->xw, s->ldxw, s->word + pk->row[at],
-                       pk->row[at], bk_packing_active(pk, at), n);
+            k->sff_max(q, s->arg, scratch + (pk->row[at] - first) * n, s->xw, s->word + pk->row[at], pk->row[at],
+                       bk_packing_active(pk, at), n);
     }
     k->tanh(q, q, pk->b * n);
 }

@@ -19,8 +19,7 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, const bk_real *xw,
-                    size_t ldxw)
+void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, struct bk_columns xw)
 {
     const struct bk_kernels *k = bk_kernels();
     size_t w = bk_padded(g->s);
@@ -36,9 +35,10 @@ void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real
             if (g->prev)
                 keep_states(g->prev + kept * w, prev, ldh, before, n, w);
             bk_product(gate, 2 * w, &g->wg, before, prev, ldh, false);
-            k->gru_gates(gate, rh, xw, ldxw, g->word + row, prev, ldh, before, n, w);
+            k->gru_gates(gate, rh, xw, g->word + row, prev, ldh, before, n, w);
             bk_product(cand, w, &g->wc, before, rh, w, false);
-            k->gru_state(h + row * ldh, ldh, cand, gate, xw + 2 * w, ldxw, g->word + row, prev, ldh, before, n, w);
+            k->gru_state(h + row * ldh, ldh, cand, gate, bk_columns_from(xw, 2 * w), g->word + row, prev, ldh, before,
+                         n, w);
         }
     }
 }

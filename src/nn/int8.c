@@ -133,6 +133,16 @@ void bk_int8_quantise(uint8_t *q, const float *a, size_t lda, size_t m, size_t k
     bk_int8_kernels()->quantise(q, a, lda, m, k, range);
 }
 
+void bk_int8_end_rows(uint8_t *q, size_t m, size_t k)
+{
+    const float step = bk_int8_step(1);
+    const size_t k4 = up(k, 4), row = bk_int8_row(k);
+    for (size_t i = 0; i < m; i++, q += row) {
+        memset(q + k, 128, k4 - k);
+        memcpy(q + k4, &step, sizeof step);
+    }
+}
+
 /* Rows at a time: all panels meet them before the next rows come. */
 static size_t block_rows(size_t k)
 {

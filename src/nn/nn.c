@@ -1,6 +1,8 @@
 /* The choice of the loops, and the calls that are nothing but one of them. */
 #include "nn/nn_int.h"
 
+#include <string.h>
+
 const struct bk_kernels *bk_kernels(void)
 {
     switch (bk_cpu()) {
@@ -52,6 +54,17 @@ void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, co
 #endif
     bk_kernels()->products->gemm_panels(BK_N, m, bk_padded(w->n), w->k, a, lda, w->panels, add, c, ldc);
 }
+
+#ifndef BK_REAL_DOUBLE
+void bk_brief(uint16_t *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        y[i] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    }
+}
+#endif
 
 void bk_exp(bk_real *y, const bk_real *x, size_t n)
 {

@@ -58,6 +58,24 @@ void bk_exp(bk_real *y, const bk_real *x, size_t n);
 void bk_tanh(bk_real *y, const bk_real *x, size_t n);
 void bk_sigmoid(bk_real *y, const bk_real *x, size_t n);
 
+/* ---- columns of words ----------------------------------------------------- */
+
+/* What the network makes of each word alone, rows `ld` apart: in full, or as the upper halves of floats (bfloat16), which is precision
+ * enough beside products in eight bits and half the memory to walk through. */
+struct bk_columns {
+    const bk_real *full;
+    const uint16_t *brief; /* where full is NULL */
+    size_t ld;
+};
+static inline struct bk_columns bk_columns_from(struct bk_columns x, size_t column)
+{
+    return (struct bk_columns){x.full ? x.full + column : NULL, x.full ? NULL : x.brief + column, x.ld};
+}
+#ifndef BK_REAL_DOUBLE
+/* To the nearest, ties to even; finite numbers only. */
+void bk_brief(uint16_t *y, const float *x, size_t n);
+#endif
+
 /* ---- packing ------------------------------------------------------------ */
 
 struct bk_packing {
@@ -88,11 +106,10 @@ struct bk_gru {
     bk_real *rh;   /* x w: rg * the state before */
     bk_real *prev; /* x w: the state before the step */
 };
-/* xw: words x [x Wg + bg | x Wc + bc], 3 w columns laid out like gate and cand, rows ldxw apart. h: m rows of s numbers, ldh apart;
- * w columns of each row are written. */
-void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, const bk_real *xw,
-                    size_t ldxw);
-/* back_g (2 w -> s) and back_c (s -> s) are wg and wc transposed. dh is the gradient of h; dwg (s x 2s), dwc (s x s), dxw like xw.
+/* xw: words x [x Wg + bg | x Wc + bc], 3 w columns laid out like gate and cand. h: m rows of s numbers, ldh apart; w columns of each
+ * row are written. */
+void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, struct bk_columns xw);
+/* back_g (2 w -> s) and back_c (s -> s) are wg and wc transposed. dh is the gradient of h; dwg (s x 2s), dwc (s x s), dxw like xw in full.
  * scratch: bk_gru_scratch() numbers. */
 void bk_gru_backward(const struct bk_gru *g, const struct bk_weights *back_g, const struct bk_weights *back_c,
                      const struct bk_packing *pk, bk_real *dwg, bk_real *dwc, bk_real *dxw, size_t lddxw,
@@ -144,8 +161,7 @@ void bk_dense_backward(bk_real *dx, bk_real *dw, bk_real *dbias, bk_real *dy, co
 struct bk_sff {
     size_t d, u, n, ldh;
     struct bk_weights wh; /* u -> n: the h half of W, transposed */
-    const bk_real *xw;    /* words x bk_padded(n), rows ldxw apart */
-    size_t ldxw;
+    struct bk_columns xw; /* words x bk_padded(n) */
     const uint32_t *word; /* m: row -> word */
     uint32_t *arg;        /* b rows: the row that gave the maximum; NULL: no backward follows */
 };
@@ -223,6 +239,8 @@ void bk_int8_pack(void *out, enum bk_op t, const float *w, size_t ldw, size_t k,
 /* Rows of A once for several products: m rows of bk_int8_row() bytes each, q aligned to 4 bytes. */
 size_t bk_int8_row(size_t k);
 void bk_int8_quantise(uint8_t *q, const float *a, size_t lda, size_t m, size_t k, float range);
+/* Completes rows whose k bytes somebody else has written, with range 1. */
+void bk_int8_end_rows(uint8_t *q, size_t m, size_t k);
 /* C is m x n, q has the k of the weights. */
 void bk_int8_product_quantised(float *c, size_t ldc, size_t m, const uint8_t *q, const void *packed, bool add);
 

@@ -22,10 +22,10 @@ struct bk_kernels {
 
     /* Rows of one step; names as in struct bk_gru, w = bk_padded(s). `before` of the rows have a state before, prev; for the others it is
      * zero, and so is what the products gave. gate: on entry the product, then [rg, z]. */
-    void (*gru_gates)(bk_real *gate, bk_real *rh, const bk_real *xw, size_t ldxw, const uint32_t *word,
-                      const bk_real *prev, size_t ldprev, size_t before, size_t rows, size_t w);
+    void (*gru_gates)(bk_real *gate, bk_real *rh, struct bk_columns xw, const uint32_t *word, const bk_real *prev,
+                      size_t ldprev, size_t before, size_t rows, size_t w);
     /* xw: of the candidate. cand: on entry the product, then c. */
-    void (*gru_state)(bk_real *h, size_t ldh, bk_real *cand, const bk_real *gate, const bk_real *xw, size_t ldxw,
+    void (*gru_state)(bk_real *h, size_t ldh, bk_real *cand, const bk_real *gate, struct bk_columns xw,
                       const uint32_t *word, const bk_real *prev, size_t ldprev, size_t before, size_t rows, size_t w);
     void (*gru_state_back)(bk_real *carry, bk_real *gate, bk_real *cand, const bk_real *dh, size_t lddh,
                            const bk_real *prev, size_t rows, size_t w);
@@ -35,13 +35,15 @@ struct bk_kernels {
     void (*gru_unload)(bk_real *dxw, size_t lddxw, const bk_real *gate, const bk_real *cand, const uint32_t *word,
                        size_t rows, size_t w);
 
+    /* rows of y (n bytes, ldy apart) = tanh of rows of x in eight bits, as bk_int8_quantise() with range 1 */
+    void (*tanh_int8)(uint8_t *y, size_t ldy, const bk_real *x, size_t ldx, size_t rows, size_t n);
     void (*tanh_back)(bk_real *dz, const bk_real *z, size_t n); /* dz *= 1 - z^2 */
     /* rows of y, ldy apart: y = y + bias, then relu where wanted */
     void (*bias)(bk_real *y, size_t ldy, const bk_real *bias, size_t rows, size_t n, bool relu);
     void (*relu_back)(bk_real *dy, const bk_real *y, size_t n);
     /* best = max(best, s + xw[word]) over rows of n numbers; arg, NULL allowed, becomes `first` + row where it grew */
-    void (*sff_max)(bk_real *best, uint32_t *arg, const bk_real *s, const bk_real *xw, size_t ldxw,
-                    const uint32_t *word, uint32_t first, size_t rows, size_t n);
+    void (*sff_max)(bk_real *best, uint32_t *arg, const bk_real *s, struct bk_columns xw, const uint32_t *word,
+                    uint32_t first, size_t rows, size_t n);
     /* out_i = sum_j w_ij x_j, w_i = softmax_j(scale y_i x_j); e: n scratch */
     void (*mix)(bk_real *out, const bk_real *x, const bk_real *y, size_t n, bk_real scale, bk_real *e);
     void (*mix_back)(bk_real *dx, bk_real *dy, const bk_real *dout, const bk_real *x, const bk_real *y, size_t n,

@@ -532,6 +532,8 @@ static void test_embed(void **state)
         assert_true(in->seq[i].n == 0 ? norm == 0 : norm > 0);
         for (size_t k = 0; k < o; k++)
             assert_true(fabs(out[i * o + k] - (norm > 0 ? alone[k] / sqrt(norm) : 0)) < 1e-5);
+        assert_int_equal(bk_model_embed(alone, &s.m, &in->seq[i], 1, BK_FULL, 1, NULL, NULL, &err), BK_OK);
+        assert_memory_equal(alone, out + i * o, o * sizeof *out);
     }
     bk_pass_free(pass);
     bk_prepared_free(w);
@@ -541,6 +543,32 @@ static void test_embed(void **state)
     assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EINVAL);
     free(out);
     free(again);
+    free(in);
+    small_free(&s);
+}
+
+/* In eight bits the vectors are nearly the same, and as independent of threads and neighbours. */
+static void test_embed_int8(void **state)
+{
+    (void)state;
+    struct small s = small_new("none");
+    struct inputs *in = inputs_new();
+    struct bk_error err;
+    size_t o = bk_net_outputs(&s.m.net);
+    float *full = calloc(N_FUNCS, o * sizeof *full), *out = calloc(N_FUNCS, o * sizeof *out), alone[16];
+    assert_int_equal(bk_model_embed(full, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
+    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_INT8, 2, NULL, NULL, &err), BK_OK);
+    for (size_t i = 0; i < N_FUNCS; i++) {
+        double cosine = 0;
+        for (size_t k = 0; k < o; k++)
+            cosine += (double)full[i * o + k] * (double)out[i * o + k];
+        assert_true(in->seq[i].n == 0 ? cosine == 0 : cosine > 0.999);
+        assert_int_equal(bk_model_embed(alone, &s.m, &in->seq[i], 1, BK_INT8, 1, NULL, NULL, &err), BK_OK);
+        assert_memory_equal(alone, out + i * o, o * sizeof *out);
+    }
+    assert_memory_not_equal(full, out, N_FUNCS * o * sizeof *out);
+    free(full);
+    free(out);
     free(in);
     small_free(&s);
 }
@@ -596,6 +624,7 @@ int main(void)
         IN_DIR(test_vectors),
         IN_DIR(test_vectors_all_halves),
         cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_embed_int8),
         cmocka_unit_test(test_embed_cut),
         cmocka_unit_test(test_embed_overflow),
     };

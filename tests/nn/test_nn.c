@@ -90,13 +90,14 @@ static void test_tables_agree(void **state)
         for (size_t a = 0; a < 7; a++)
             for (size_t i = 0; i < N; i++)
                 in[a][i] = (bk_real)(2 * bk_rng_unit(&rng) - 1);
-        t->gru_gates(in[0], in[1], in[6], 3 * S + 2, word, in[2], S + 1, BEFORE, ROWS, S);
-        t->gru_state(in[3], S + 3, in[4], in[0], in[6] + 2 * S, 3 * S + 2, word, in[2], S + 1, BEFORE, ROWS, S);
+        const struct bk_columns xw = {in[6], NULL, 3 * S + 2}, sff = {in[3], NULL, 2 * S};
+        t->gru_gates(in[0], in[1], xw, word, in[2], S + 1, BEFORE, ROWS, S);
+        t->gru_state(in[3], S + 3, in[4], in[0], bk_columns_from(xw, 2 * S), word, in[2], S + 1, BEFORE, ROWS, S);
         t->gru_state_back(in[1], in[0], in[4], in[3], S + 3, in[2], ROWS, S);
         t->gru_gates_back(in[1], in[0], in[5], in[2], ROWS, S);
         t->gru_unload(in[3], 3 * S + 2, in[0], in[4], word, ROWS, S);
-        t->sff_max(in[5], arg, in[2], in[3], 2 * S, word, 100, ROWS, S);
-        t->sff_max(in[2], NULL, in[5], in[3], 2 * S, word, 0, ROWS, S);
+        t->sff_max(in[5], arg, in[2], sff, word, 100, ROWS, S);
+        t->sff_max(in[2], NULL, in[5], sff, word, 0, ROWS, S);
         t->bias(in[1], S + 2, in[0], ROWS, S, false);
         t->bias(in[1], S + 2, in[0], ROWS, S, true);
         t->mix(in[4], in[0], in[1], 2 * S + 1, (bk_real)0.7, in[2]);
@@ -110,6 +111,57 @@ static void test_tables_agree(void **state)
             for (size_t i = 0; i < N; i++)
                 assert_true(fabs((double)(in[a][i] - first[a][i])) < 4e-5);
     }
+}
+
+/* The loops beside products in eight bits: columns in brief and coarse functions, against libm and the loops in full. */
+static void test_brief(void **state)
+{
+    (void)state;
+#ifndef BK_REAL_DOUBLE
+    enum { S = 16, ROWS = 9, BEFORE = 6, WORDS = 5, COLS = 4 * S };
+    static const float known[][2] = {
+        {1, 1}, {1.00390625f, 1}, {1.01171875f, 1.015625f}, {-3.1415927f, -3.140625f}, {0, 0}};
+    struct bk_rng rng;
+    bk_rng_seed(&rng, 5, 0);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) { /* ties go to even */
+        uint16_t y;
+        bk_brief(&y, known[i], 1);
+        uint32_t bits = (uint32_t)y << 16;
+        assert_memory_equal(&bits, &known[i][1], sizeof bits);
+    }
+    for (size_t k = 0; k < n_tables; k++) {
+        const struct bk_kernels *t = tables[k];
+        float full[WORDS * COLS], x[ROWS * S], gate[2][ROWS * 2 * S], rh[2][ROWS * S], cand[2][ROWS * S];
+        float h[2][ROWS * S], prev[ROWS * S], best[2][ROWS * S];
+        uint16_t brief[WORDS * COLS];
+        uint8_t q[ROWS * (S + 3)];
+        const uint32_t word[ROWS] = {4, 0, 1, 2, 3, 4, 4, 0, 2};
+        for (size_t i = 0; i < WORDS * COLS; i++)
+            full[i] = (float)(4 * bk_rng_unit(&rng) - 2);
+        for (size_t i = 0; i < ROWS * S; i++)
+            prev[i] = (float)(2 * bk_rng_unit(&rng) - 1), x[i] = (float)(16 * bk_rng_unit(&rng) - 8);
+        for (size_t i = 0; i < ROWS * 2 * S; i++)
+            gate[0][i] = gate[1][i] = (float)(4 * bk_rng_unit(&rng) - 2);
+        memcpy(cand[0], x, sizeof x), memcpy(cand[1], x, sizeof x);
+        memcpy(best[0], prev, sizeof prev), memcpy(best[1], prev, sizeof prev);
+        bk_brief(brief, full, WORDS * COLS);
+        for (int b = 0; b < 2; b++) {
+            const struct bk_columns xw = {b ? NULL : full, b ? brief : NULL, COLS};
+            t->gru_gates(gate[b], rh[b], xw, word, prev, S, BEFORE, ROWS, S);
+            t->gru_state(h[b], S, cand[b], gate[b], bk_columns_from(xw, 2 * S), word, prev, S, BEFORE, ROWS, S);
+            t->sff_max(best[b], NULL, x, bk_columns_from(xw, 3 * S), word, 0, ROWS, S);
+        }
+        for (size_t i = 0; i < ROWS * S; i++) {
+            assert_true(fabsf(rh[0][i] - rh[1][i]) < 3e-3f && fabsf(h[0][i] - h[1][i]) < 1e-2f);
+            assert_true(fabsf(best[0][i] - best[1][i]) <= 2.0f / 256);
+        }
+        x[0] = 100, x[1] = -100, x[2] = 0;
+        t->tanh_int8(q, S + 3, x, S, ROWS, S);
+        for (size_t i = 0; i < ROWS; i++)
+            for (size_t j = 0; j < S; j++)
+                assert_true(fabs(q[i * (S + 3) + j] - 128 - 127 * tanh((double)x[i * S + j])) < 0.56);
+    }
+#endif
 }
 
 /* Products of every shape of A, B and C against sums in double, those of whole panels with the padding zero; a row alone has the bits it
@@ -156,12 +208,44 @@ static void product_case(const struct bk_products *t, size_t m, size_t n, size_t
     free(panels);
 }
 
+/* Rows chosen by a list, among rows wide enough for whole vectors. */
+static void sums_case(const struct bk_products *t, size_t m, size_t n, size_t k)
+{
+    enum { LD = 128, ROWS = 200, SHIFT = 3 };
+    bk_real *a = bk_calloc(ROWS * LD, sizeof *a), *b = bk_calloc(ROWS * LD, sizeof *b),
+            *c = bk_calloc(m * n, sizeof *c);
+    uint32_t row[ROWS];
+    struct bk_rng rng;
+    assert_true(a && b && c && k < ROWS);
+    bk_rng_seed(&rng, m * 1009 + n, k);
+    for (size_t i = 0; i < ROWS * LD; i++)
+        a[i] = (bk_real)(2 * bk_rng_unit(&rng) - 1), b[i] = (bk_real)(2 * bk_rng_unit(&rng) - 1);
+    for (size_t p = 0; p < k; p++)
+        row[p] = (uint32_t)bk_rng_below(&rng, ROWS - SHIFT);
+    t->sums(c, n, m, n, a, LD, b, LD, row, SHIFT, k);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t p = 0; p < k; p++)
+                sum += (double)a[(row[p] + SHIFT) * LD + i] * (double)b[(row[p] + SHIFT) * LD + j];
+            assert_true(fabs((double)c[i * n + j] - sum) < (sizeof(bk_real) == 8 ? 1e-12 : 2e-5));
+        }
+    free(a);
+    free(b);
+    free(c);
+}
+
 static void test_products(void **state)
 {
     static const size_t shapes[][3] = {{1, 1, 1},     {2, 17, 3},    {13, 100, 50}, {64, 50, 50},
                                        {7, 250, 100}, {29, 10, 250}, {50, 33, 513}, {5, 513, 70},
                                        {3, 64, 0},    {25, 48, 257}, {12, 16, 31},  {6, 65, 1000}};
     (void)state;
+    for (size_t k = 0; k < n_tables; k++) {
+        sums_case(tables[k]->products, 10, 100, 57);
+        sums_case(tables[k]->products, 3, 17, 1);
+        sums_case(tables[k]->products, 12, 112, 150);
+    }
     for (size_t k = 0; k < n_tables; k++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
             for (int how = 0; how < 8; how++)
@@ -244,7 +328,7 @@ int main(void)
         cmocka_unit_test(test_functions),      cmocka_unit_test(test_ends_of_the_line),
         cmocka_unit_test(test_tables_agree),   cmocka_unit_test(test_cosine_loss_by_hand),
         cmocka_unit_test(test_contrast_edges), cmocka_unit_test(test_adam),
-        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_products),       cmocka_unit_test(test_brief),
     };
     find_tables();
     return cmocka_run_group_tests(tests, NULL, NULL);
