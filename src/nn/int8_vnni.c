@@ -163,7 +163,9 @@ INLINE int32_t four_bytes(const uint8_t *p)
 INLINE __m512i result(const float *c, __m512i sum, __m512 by, __mmask16 old)
 {
     const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), by);
-    return _mm512_castps_si512(_mm512_add_ps(_mm512_maskz_loadu_ps(old, c), x));
+    __m512i y = _mm512_castps_si512(_mm512_add_ps(_mm512_maskz_loadu_ps(old, c), x));
+    __asm__ volatile("" : "+v"(y)); /* or gcc begins all rows before it ends one, and spills */
+    return y;
 }
 
 typedef void tile_fn(const struct place *at);
