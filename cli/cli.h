@@ -74,7 +74,8 @@ int cli_parse(int *operand, const struct cli_command *cmd, int argc, char **argv
     }
 #define CLI_OPT_INT8(to)                                                                                               \
     {                                                                                                                  \
-        "int8", 0, CLI_FLAG, to, NULL, "multiply in eight bits: faster where the processor can, vectors nearly equal"  \
+        "int8", 0, CLI_FLAG, to, NULL,                                                                                 \
+            "multiply in eight bits where the processor can: half the time, vectors nearly equal"                      \
     }
 #define CLI_OPT_ANY_ARCH(to)                                                                                           \
     {                                                                                                                  \

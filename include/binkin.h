@@ -119,7 +119,7 @@ typedef void bk_progress_fn(void *ctx, const char *what, size_t done, size_t tot
 
 struct bk_embed_options { /* zero-initialised: defaults */
     unsigned threads;     /* 0: one per core */
-    bool int8;            /* multiply in eight bits: about twice as fast with AVX-512 VNNI, vectors nearly the same */
+    bool int8;            /* with AVX-512 VNNI multiply in eight bits: half the time, vectors nearly the same */
     bool any_arch;        /* embed architectures the model was not trained for, instead of refusing */
     bk_progress_fn *progress;
     void *progress_ctx;

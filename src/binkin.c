@@ -598,7 +598,7 @@ static int inputs_embed(float *out, const struct inputs *in, size_t n, const str
                         struct bk_error *err)
 {
     struct bk_embed_options copy = *opt;
-    return bk_model_embed(out, in->model, in->seqs, n, opt->int8 ? BK_INT8 : BK_FULL, opt->threads,
+    return bk_model_embed(out, in->model, in->seqs, n, bk_model_precision(opt->int8), opt->threads,
                           opt->progress ? embed_progress : NULL, &copy, err);
 }
 
@@ -633,7 +633,7 @@ int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a
         rc = inputs_read(&in[1], m, b, &fb, 1, opt, err);
     if (!rc) {
         struct bk_seq both[2] = {in[0].seqs[0], in[1].seqs[0]};
-        rc = bk_model_embed(v, m, both, 2, opt->int8 ? BK_INT8 : BK_FULL, 1, NULL, NULL, err);
+        rc = bk_model_embed(v, m, both, 2, bk_model_precision(opt->int8), 1, NULL, NULL, err);
     }
     double sum = 0;
     for (size_t i = 0; !rc && i < dim; i++)

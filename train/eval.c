@@ -186,7 +186,7 @@ static int make_vectors(struct bk_eval_result *r, struct judge *j, const struct 
     if (!rc) {
         struct progress p = {opt->progress, opt->ctx};
         double start = bk_now();
-        rc = bk_model_embed(j->vectors, m, in.seqs, j->g->n, opt->int8 ? BK_INT8 : BK_FULL, opt->threads,
+        rc = bk_model_embed(j->vectors, m, in.seqs, j->g->n, bk_model_precision(opt->int8), opt->threads,
                             p.fn ? embed_progress : NULL, &p, err);
         r->seconds_embedding = bk_now() - start;
         r->functions_per_second = r->seconds_embedding > 0 ? (double)j->g->n / r->seconds_embedding : 0;

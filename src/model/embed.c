@@ -30,6 +30,11 @@ struct bk_model_cache {
     struct bk_prepared *w[BK_PRECISION_COUNT];
 };
 
+enum bk_precision bk_model_precision(bool int8)
+{
+    return int8 && bk_int8_fast() ? BK_INT8 : BK_FULL;
+}
+
 struct bk_model_cache *bk_model_cache_new(void)
 {
     return calloc(1, sizeof(struct bk_model_cache));

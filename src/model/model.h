@@ -135,6 +135,8 @@ BK_MUST_CHECK int bk_model_save(const struct bk_model *m, const char *path, bool
 BK_MUST_CHECK int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n,
                                    struct bk_error *err);
 
+/* BK_INT8 where it is wanted and pays: without the instructions for it full precision is faster. */
+enum bk_precision bk_model_precision(bool int8);
 struct bk_model_cache *bk_model_cache_new(void); /* NULL: no memory */
 void bk_model_cache_free(struct bk_model_cache *c);
 /* Unit vectors (n x O) of n functions: those of a function depend neither on `threads` nor on the other functions. A function without words gives the zero vector. `progress`,

@@ -13,7 +13,7 @@ static size_t state_columns(const struct bk_net_config *c)
 
 /* X(field, numbers): every array of bk_real that a pass of b functions and m rows needs; distinct words are no more than rows. k is m
  * where the activations are kept for backward, else 0. fw and bw are the directions, xw is what depends on the word
- * alone; gradients of activations begin with d. Rows of functions are padded. */
+ * alone, h8 the states in eight bits; gradients of activations begin with d. Rows of functions are padded. */
 #define PASS_BUFFERS(X)                                                                                                \
     X(x, own * c->d) /* vectors of the distinct words */                                                               \
     X(xw, own *bk_word_columns(c))                                                                                     \
@@ -27,6 +27,7 @@ static size_t state_columns(const struct bk_net_config *c)
     X(bw_cand, larger(k, b) * w)                                                                                       \
     X(bw_rh, larger(k, b) * w)                                                                                         \
     X(bw_prev, k *w)                                                                                                   \
+    X(h8, m *(c->u / 4 + 2))                                                                                           \
     X(h, m *state_columns(c))                                                                                          \
     X(dh, k *state_columns(c))                                                                                         \
     X(z, larger(k, BK_ATTENTION_ROWS) * bk_padded(c->a))                                                               \
@@ -65,6 +66,7 @@ struct bk_pass {
     struct bk_net_config cfg;
     struct layout at;
     struct bk_packing pk;
+    size_t n; /* functions whose branches are done: the first rows of f and q */
     size_t n_distinct;
     bool kept;
     size_t cap_b, cap_m, cap_own; /* what the arrays hold */
@@ -81,7 +83,10 @@ struct bk_pass {
 #undef PASS_INDEX_FIELD
 };
 
-enum { PASS_MAX_FUNCTIONS = 1 << 20 };
+enum {
+    PASS_MAX_FUNCTIONS = 1 << 20,
+    GROUP = 32 /* functions whose states stay in the second-level cache from one op to the next */
+};
 
 static size_t larger(size_t a, size_t b)
 {
@@ -110,7 +115,6 @@ static struct bk_attention attention_of(const struct bk_pass *p, const struct bk
     return (struct bk_attention){.u = p->cfg.u,
                                  .a = p->cfg.a,
                                  .r = p->cfg.r,
-                                 .ldh = state_columns(&p->cfg),
                                  .ws1 = w->ws1,
                                  .ws2 = w->ws2,
                                  .keep = p->kept,
@@ -124,7 +128,6 @@ static struct bk_sff sff_of(const struct bk_pass *p, const struct bk_prepared *w
     return (struct bk_sff){.d = p->cfg.d,
                            .u = p->cfg.u,
                            .n = p->cfg.n,
-                           .ldh = state_columns(&p->cfg),
                            .wh = w->sff,
                            .xw = bk_columns_from(xw, 2 * direction_columns(&p->cfg)),
                            .word = p->word,
@@ -248,9 +251,10 @@ static int admit(struct bk_pass *p, const struct bk_seq *seqs, size_t b, size_t 
 }
 
 /* Sorts by length, longest first and otherwise as given, and numbers the rows. */
-static void pack_rows(struct bk_pass *p, const struct bk_seq *seqs, size_t b)
+static void pack_rows(struct bk_pass *p, const struct bk_seq *seqs, size_t from, size_t b)
 {
     size_t max = p->cfg.max_insns, active = 0;
+    seqs += from;
     memset(p->count, 0, (max + 1) * sizeof *p->count);
     for (size_t i = 0; i < b; i++)
         p->count[seen(p, &seqs[i])]++;
@@ -268,7 +272,7 @@ static void pack_rows(struct bk_pass *p, const struct bk_seq *seqs, size_t b)
         active += n;
     }
     for (size_t i = 0; i < b; i++)
-        p->order[p->count[seen(p, &seqs[i])]++] = (uint32_t)i;
+        p->order[p->n + p->count[seen(p, &seqs[i])]++] = (uint32_t)(from + i);
 }
 
 /* Numbers the distinct words: p->word and p->distinct. */
@@ -276,7 +280,7 @@ static void find_distinct(struct bk_pass *p, const struct bk_seq *seqs)
 {
     p->n_distinct = 0;
     for (size_t i = 0; i < p->pk.b; i++) {
-        const struct bk_seq *seq = &seqs[p->order[i]];
+        const struct bk_seq *seq = &seqs[p->order[p->n + i]];
         for (size_t at = 0, t = seen(p, seq); at < t; at++) {
             uint32_t id = seq->ids[at];
             if (p->slot[id] == 0) {
@@ -294,7 +298,7 @@ static void find_distinct(struct bk_pass *p, const struct bk_seq *seqs)
 static void find_rows(struct bk_pass *p, const struct bk_seq *seqs, const uint32_t *row)
 {
     for (size_t i = 0; i < p->pk.b; i++) {
-        const struct bk_seq *seq = &seqs[p->order[i]];
+        const struct bk_seq *seq = &seqs[p->order[p->n + i]];
         for (size_t at = 0, t = seen(p, seq); at < t; at++)
             p->word[p->row[at] + i] = row[seq->ids[at]];
     }
@@ -334,7 +338,7 @@ static void units_backward(bk_real *dx, const bk_real *dunit, const bk_real *uni
 static void fuse_forward(struct bk_pass *p, const struct bk_prepared *w)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t b = p->pk.b, n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
+    size_t b = p->n, n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
     const bk_real *in_p = p->p, *in_q = p->q;
     if (c->aff_norm && has_p(c)) {
         units(p->unit_p, p->norm_p, p->p, b, n);
@@ -359,7 +363,7 @@ static void fuse_forward(struct bk_pass *p, const struct bk_prepared *w)
 static void fuse_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t b = p->pk.b, n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
+    size_t b = p->n, n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
     const bk_real *dfused = p->dout;
     if (c->aff_linear) {
         bk_dense_backward(p->dfused, grads + p->at.linear, grads + p->at.linear_bias, p->dout, p->out, p->fused, ldf,
@@ -384,27 +388,54 @@ static void fuse_backward(struct bk_pass *p, bk_real *grads, const struct bk_pre
 
 /* ---- forward and backward ----------------------------------------------------- */
 
-/* Of packed functions whose words have their columns in xw; f in the order of the caller. */
-static void forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, struct bk_columns xw, double *penalty)
+/* The states that the GRU has left, in eight bits too where the weights that meet them are. */
+static struct bk_states states_of(struct bk_pass *p, const struct bk_prepared *w)
+{
+    struct bk_states x = {p->h, state_columns(&p->cfg), NULL};
+#ifndef BK_REAL_DOUBLE
+    if (w->precision == BK_INT8) {
+        bk_int8_quantise((uint8_t *)p->h8, p->h, x.ld, p->pk.m, p->cfg.u, 1);
+        x.int8 = (uint8_t *)p->h8;
+    }
+#else
+    (void)w;
+#endif
+    return x;
+}
+
+/* From the packed functions, whose words have their columns in xw, to the next rows of f and q. */
+static void branches(struct bk_pass *p, const struct bk_prepared *w, struct bk_columns xw, double *penalty)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t b = p->pk.b, o = bk_net_outputs(c), ldh = state_columns(c);
+    size_t ldh = state_columns(c);
     for (int reverse = 0; reverse < 2; reverse++) {
         const struct direction r = bk_net_direction(c, &p->at, reverse);
         const struct bk_gru gru = gru_of(p, w, reverse);
         bk_gru_forward(&gru, &p->pk, p->h + r.column, ldh, bk_columns_from(xw, r.word_column));
     }
+    const struct bk_states states = states_of(p, w);
     if (has_p(c)) {
         const struct bk_attention at = attention_of(p, w, p->kept || penalty);
-        double sum = bk_attention_forward(&at, &p->pk, p->f, p->h, p->scratch);
+        double sum =
+            bk_attention_forward(&at, &p->pk, p->f + p->n * bk_padded((size_t)c->r * c->u), states, p->scratch);
         if (penalty)
             *penalty = sum;
-        bk_dense_forward(p->y, p->f, bk_padded(w->dense1.k), &w->dense1, w->params + p->at.dense1_bias, b, true);
-        bk_dense_forward(p->p, p->y, bk_padded(w->dense2.k), &w->dense2, w->params + p->at.dense2_bias, b, false);
     }
     if (has_q(c)) {
         const struct bk_sff sff = sff_of(p, w, xw);
-        bk_sff_forward(&sff, &p->pk, p->q, p->h, p->scratch);
+        bk_sff_forward(&sff, &p->pk, p->q + p->n * bk_padded(c->n), states, p->scratch);
+    }
+    p->n += p->pk.b;
+}
+
+/* From f and q to the vectors, in the order of the caller. */
+static void vectors(struct bk_pass *p, bk_real *f, const struct bk_prepared *w)
+{
+    const struct bk_net_config *c = &p->cfg;
+    size_t b = p->n, o = bk_net_outputs(c);
+    if (has_p(c)) {
+        bk_dense_forward(p->y, p->f, bk_padded(w->dense1.k), &w->dense1, w->params + p->at.dense1_bias, b, true);
+        bk_dense_forward(p->p, p->y, bk_padded(w->dense2.k), &w->dense2, w->params + p->at.dense2_bias, b, false);
     }
     fuse_forward(p, w);
     for (size_t i = 0; i < b; i++)
@@ -424,7 +455,8 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, 
     if (b == 0)
         return BK_OK;
     memset(f, 0, b * bk_net_outputs(c) * sizeof *f);
-    pack_rows(p, seqs, b);
+    p->n = 0;
+    pack_rows(p, seqs, 0, b);
     if (p->pk.b == 0)
         return BK_OK;
     p->kept = keep;
@@ -432,7 +464,8 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, 
     for (size_t i = 0; i < p->n_distinct; i++)
         memcpy(p->x + i * c->d, words + p->distinct[i] * (size_t)c->d, c->d * sizeof *p->x);
     bk_prepared_words(p->xw, w, p->x, p->n_distinct);
-    forward(p, f, w, (struct bk_columns){p->xw, NULL, bk_word_columns(c)}, penalty);
+    branches(p, w, (struct bk_columns){p->xw, NULL, bk_word_columns(c)}, penalty);
+    vectors(p, f, w);
     return BK_OK;
 }
 
@@ -444,11 +477,13 @@ int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, st
     if (rc || b == 0)
         return rc;
     memset(f, 0, b * bk_net_outputs(&p->cfg) * sizeof *f);
-    pack_rows(p, seqs, b);
-    if (p->pk.b == 0)
-        return BK_OK;
-    find_rows(p, seqs, row);
-    forward(p, f, w, xw, NULL);
+    p->n = 0;
+    for (size_t from = 0; from < b; from += GROUP) {
+        pack_rows(p, seqs, from, b - from < GROUP ? b - from : GROUP);
+        find_rows(p, seqs, row);
+        branches(p, w, xw, NULL);
+    }
+    vectors(p, f, w);
     return BK_OK;
 }
 
@@ -495,12 +530,13 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepare
         return;
     for (size_t i = 0; i < b; i++)
         memcpy(p->dout + i * bk_padded(o), df + p->order[i] * o, o * sizeof *df);
+    const struct bk_states states = {p->h, state_columns(c), NULL};
     fuse_backward(p, grads, w);
     memset(p->dh, 0, p->pk.m * state_columns(c) * sizeof *p->dh);
     if (has_q(c)) {
         const struct bk_sff sff = sff_of(p, w, (struct bk_columns){p->xw, NULL, bk_word_columns(c)});
         bk_sff_backward(&sff, &p->pk, grads + p->at.sff, grads + p->at.sff_bias, p->dh, p->dq, p->q,
-                        w->params + p->at.sff, p->x, c->d, p->h);
+                        w->params + p->at.sff, p->x, c->d, states);
     }
     if (has_p(c)) {
         const struct bk_attention at = attention_of(p, w, true);
@@ -509,7 +545,7 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepare
         bk_dense_backward(p->df, grads + p->at.dense1, grads + p->at.dense1_bias, p->dy, p->y, p->f,
                           bk_padded(w->dense1.k), &w->dense1_back, b, true);
         bk_attention_backward(&at, &w->ws1_back, &w->ws2_back, &p->pk, grads + p->at.ws1, grads + p->at.ws2, p->dh,
-                              p->df, p->h, penalty_scale, p->scratch);
+                              p->df, states, penalty_scale, p->scratch);
     }
     gru_backward(p, grads, w);
     p->kept = false; /* the activations became gradients in place */

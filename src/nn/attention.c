@@ -60,13 +60,14 @@ static void scores_int8(bk_real *scores, const struct bk_attention *at, const bk
     (void)scores, (void)at, (void)z, (void)n, (void)scratch;
 #else
     uint8_t *q = (uint8_t *)scratch;
-    bk_kernels()->tanh_int8(q, bk_int8_row(at->a), z, bk_padded(at->a), n, at->a);
+    /* whole vectors: what stands behind a row is written after it */
+    bk_kernels()->tanh_int8(q, bk_int8_row(at->a), z, bk_padded(at->a), n, bk_padded(at->a));
     bk_int8_end_rows(q, n, at->a);
     bk_int8_product_quantised(scores, bk_padded(at->r), n, q, at->ws2.int8, false);
 #endif
 }
 
-double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, const bk_real *h,
+double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, struct bk_states h,
                             bk_real *scratch)
 {
     size_t u = at->u, r = at->r, a_cols = bk_padded(at->a), r_cols = bk_padded(r);
@@ -74,7 +75,7 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
     for (size_t from = 0; from < pk->m; from += BK_ATTENTION_ROWS) {
         size_t n = chunk_rows(pk, from);
         bk_real *z = at->z + (at->keep ? from * a_cols : 0);
-        bk_product(z, a_cols, &at->ws1, n, h + from * at->ldh, at->ldh, false);
+        bk_states_product(z, a_cols, &at->ws1, h, from, n);
         bk_real *scores = at->att + from * r_cols;
         if (at->ws2.int8) {
             scores_int8(scores, at, z, n, scratch);
@@ -88,7 +89,7 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
     double penalty = 0;
     for (size_t i = 0, t = pk->t; i < pk->b; i++) {
         t = shrink_length(pk, t, i);
-        k->products->sums(f + i * bk_padded(r * u), u, r, u, at->att, r_cols, h, at->ldh, pk->row, i, t);
+        k->products->sums(f + i * bk_padded(r * u), u, r, u, at->att, r_cols, h.h, h.ld, pk->row, i, t);
         if (!at->gram)
             continue;
         bk_real *gram = at->gram + i * r * r;
@@ -103,7 +104,7 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
 
 /* ds (m rows like att): the gradient of the scores; dh += att^T df. */
 static void attention_back_sums(const struct bk_attention *at, const struct bk_packing *pk, bk_real *ds, bk_real *dh,
-                                const bk_real *df, const bk_real *h, double penalty_scale, bk_real *scratch)
+                                const bk_real *df, struct bk_states h, double penalty_scale, bk_real *scratch)
 {
     size_t u = at->u, r = at->r, r_cols = bk_padded(r);
     const struct bk_kernels *k = bk_kernels();
@@ -111,7 +112,7 @@ static void attention_back_sums(const struct bk_attention *at, const struct bk_p
     for (size_t i = 0, t = pk->t; i < pk->b; i++) {
         t = shrink_length(pk, t, i);
         const bk_real *dfi = df + i * bk_padded(r * u);
-        rows_of(hi, h, at->ldh, pk, i, t, u);
+        rows_of(hi, h.h, h.ld, pk, i, t, u);
         rows_of(ai, at->att, r_cols, pk, i, t, r);
         memset(dai, 0, t * r * sizeof *dai);
         if (at->gram && penalty_scale != 0) {
@@ -129,29 +130,29 @@ static void attention_back_sums(const struct bk_attention *at, const struct bk_p
             bk_real *out = ds + (pk->row[s] + i) * r_cols;
             for (size_t j = 0; j < r; j++)
                 out[j] = ai[s * r + j] * (dai[s * r + j] - sum[j]);
-            k->add(dh + (pk->row[s] + i) * at->ldh, dhi + s * u, u);
+            k->add(dh + (pk->row[s] + i) * h.ld, dhi + s * u, u);
         }
     }
 }
 
 void bk_attention_backward(const struct bk_attention *at, const struct bk_weights *back1,
                            const struct bk_weights *back2, const struct bk_packing *pk, bk_real *dws1, bk_real *dws2,
-                           bk_real *dh, const bk_real *df, const bk_real *h, double penalty_scale, bk_real *scratch)
+                           bk_real *dh, const bk_real *df, struct bk_states h, double penalty_scale, bk_real *scratch)
 {
     size_t u = at->u, a = at->a, r = at->r, a_cols = bk_padded(a), r_cols = bk_padded(r), u_cols = bk_padded(u);
     const struct bk_kernels *k = bk_kernels();
     bk_real *ds = scratch, *dz = ds + pk->m * r_cols, *dx = dz + BK_ATTENTION_ROWS * a_cols;
     attention_back_sums(at, pk, ds, dh, df, h, penalty_scale, dx + BK_ATTENTION_ROWS * u_cols);
     for (size_t from = 0; from < pk->m; from += BK_ATTENTION_ROWS) {
-        size_t n = chunk_rows(pk, from), ldh = at->ldh;
+        size_t n = chunk_rows(pk, from);
         const bk_real *z = at->z + from * a_cols, *s = ds + from * r_cols;
         bk_gemm(BK_T, BK_N, r, a, n, s, r_cols, z, a_cols, true, dws2, a);
         bk_product(dz, a_cols, back2, n, s, r_cols, false);
         k->tanh_back(dz, z, n * a_cols);
-        bk_gemm(BK_T, BK_N, a, u, n, dz, a_cols, h + from * ldh, ldh, true, dws1, u);
+        bk_gemm(BK_T, BK_N, a, u, n, dz, a_cols, h.h + from * h.ld, h.ld, true, dws1, u);
         bk_product(dx, u_cols, back1, n, dz, a_cols, false);
         for (size_t i = 0; i < n; i++)
-            k->add(dh + (from + i) * ldh, dx + i * u_cols, u);
+            k->add(dh + (from + i) * h.ld, dx + i * u_cols, u);
     }
 }
 

@@ -14,7 +14,8 @@ size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk)
 }
 
 /* tanh grows with its argument, so the maximum is taken before it. */
-void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, const bk_real *h, bk_real *scratch)
+void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, struct bk_states h,
+                    bk_real *scratch)
 {
     const struct bk_kernels *k = bk_kernels();
     size_t n = bk_padded(s->n);
@@ -31,7 +32,7 @@ void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real
         size_t first = pk->row[at], end = at;
         while (end < pk->t && pk->row[end] - first < SFF_ROWS)
             end++;
-        bk_product(scratch, n, &s->wh, pk->row[end] - first, h + first * s->ldh, s->ldh, false);
+        bk_states_product(scratch, n, &s->wh, h, first, pk->row[end] - first);
         for (; at < end; at++)
             k->sff_max(q, s->arg, scratch + (pk->row[at] - first) * n, s->xw, s->word + pk->row[at], pk->row[at],
                        bk_packing_active(pk, at), n);
@@ -42,7 +43,7 @@ void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real
 /* One position alone receives the gradient of each output. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
                      const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
-                     const bk_real *h)
+                     struct bk_states h)
 {
     const struct bk_kernels *k = bk_kernels();
     size_t d = s->d, u = s->u, ldq = bk_padded(s->n);
@@ -53,8 +54,8 @@ void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_rea
             bk_real *dwj = dw + j * (d + u);
             dbias[j] += g;
             k->axpy(dwj, g, x + s->word[row] * ldx, d);
-            k->axpy(dwj + d, g, h + row * s->ldh, u);
-            k->axpy(dh + row * s->ldh, g, w + j * (d + u) + d, u);
+            k->axpy(dwj + d, g, h.h + row * h.ld, u);
+            k->axpy(dh + row * h.ld, g, w + j * (d + u) + d, u);
         }
 }
 

@@ -11,35 +11,23 @@ static void keep_states(bk_real *prev, const bk_real *h, size_t ldh, size_t befo
     memset(prev + before * w, 0, (rows - before) * w * sizeof *prev);
 }
 
-/* Rows that go through a step together: what they are on the way stays in the first-level cache. */
-enum { GROUP = 32 };
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 void bk_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, bk_real *h, size_t ldh, struct bk_columns xw)
 {
     const struct bk_kernels *k = bk_kernels();
     size_t w = bk_padded(g->s);
     for (size_t step = 0; step < pk->t; step++) {
-        size_t at = g->reverse ? pk->t - 1 - step : step, active = bk_packing_active(pk, at);
+        size_t at = g->reverse ? pk->t - 1 - step : step, row = pk->row[at], n = bk_packing_active(pk, at);
         size_t last = g->reverse ? at + 1 : at - 1; /* the step before, if there is one */
-        size_t going = step == 0 ? 0 : smaller(active, bk_packing_active(pk, last));
-        for (size_t from = 0; from < active; from += GROUP) {
-            size_t row = pk->row[at] + from, n = smaller(GROUP, active - from), kept = g->prev ? row : 0;
-            size_t before = going > from ? smaller(n, going - from) : 0;
-            const bk_real *prev = before ? h + (pk->row[last] + from) * ldh : h;
-            bk_real *gate = g->gate + kept * 2 * w, *cand = g->cand + kept * w, *rh = g->rh + kept * w;
-            if (g->prev)
-                keep_states(g->prev + kept * w, prev, ldh, before, n, w);
-            bk_product(gate, 2 * w, &g->wg, before, prev, ldh, false);
-            k->gru_gates(gate, rh, xw, g->word + row, prev, ldh, before, n, w);
-            bk_product(cand, w, &g->wc, before, rh, w, false);
-            k->gru_state(h + row * ldh, ldh, cand, gate, bk_columns_from(xw, 2 * w), g->word + row, prev, ldh, before,
-                         n, w);
-        }
+        size_t before = step == 0 ? 0 : g->reverse ? bk_packing_active(pk, last) : n, kept = g->prev ? row : 0;
+        const bk_real *prev = step == 0 ? h : h + pk->row[last] * ldh;
+        bk_real *gate = g->gate + kept * 2 * w, *cand = g->cand + kept * w, *rh = g->rh + kept * w;
+        if (g->prev)
+            keep_states(g->prev + kept * w, prev, ldh, before, n, w);
+        bk_product(gate, 2 * w, &g->wg, before, prev, ldh, false);
+        k->gru_gates(gate, rh, xw, g->word + row, prev, ldh, before, n, w);
+        bk_product(cand, w, &g->wc, before, rh, w, false);
+        k->gru_state(h + row * ldh, ldh, cand, gate, bk_columns_from(xw, 2 * w), g->word + row, prev, ldh, before, n,
+                     w);
     }
 }
 

@@ -163,19 +163,25 @@ static inline bk_real coarse_tanh1(bk_real x)
 #ifdef BK_REAL_DOUBLE
     return tanh(x);
 #else
-    x = x > 4.0f ? 4.0f : x;
-    x = x < -4.0f ? -4.0f : x;
+    uint32_t bits, sign, four = 0x40800000;
+    memcpy(&bits, &x, sizeof bits);
+    sign = bits & 0x80000000;
+    bits &= 0x7fffffff;
+    bits = bits < four ? bits : four; /* as integers: compilers know no minimum of floats */
+    memcpy(&x, &bits, sizeof x);
     float t = x * x;
     float p = 8.265762590e-02f * t + 9.996329869e-01f;
     float q = (6.538702429e-03f * t + 4.140233473e-01f) * t + 1;
-    uint32_t bits;
     memcpy(&bits, &q, sizeof bits);
     bits = 0x7ef311c3u - bits;
     float r;
     memcpy(&r, &bits, sizeof r);
     float e = 1 - q * r;
-    r = r + r * (e + e * e);
-    return x * p * r;
+    r = x * p * (r + r * (e + e * e));
+    memcpy(&bits, &r, sizeof bits);
+    bits |= sign;
+    memcpy(&r, &bits, sizeof r);
+    return r;
 #endif
 }
 

@@ -66,6 +66,17 @@ void bk_brief(uint16_t *y, const float *x, size_t n)
 }
 #endif
 
+void bk_states_product(bk_real *c, size_t ldc, const struct bk_weights *w, struct bk_states x, size_t from, size_t m)
+{
+#ifndef BK_REAL_DOUBLE
+    if (x.int8) {
+        bk_int8_product_quantised(c, ldc, m, x.int8 + from * bk_int8_row(w->k), w->int8, false);
+        return;
+    }
+#endif
+    bk_product(c, ldc, w, m, x.h + from * x.ld, x.ld, false);
+}
+
 void bk_exp(bk_real *y, const bk_real *x, size_t n)
 {
     bk_kernels()->exp(y, x, n);

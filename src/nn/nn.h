@@ -49,6 +49,15 @@ static inline size_t bk_weights_size(size_t k, size_t n)
 void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
 /* C (m x bk_padded(n), the columns from n on zero) = A (m x k) W, added to C when `add`. */
 void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, const bk_real *a, size_t lda, bool add);
+/* States of a batch, rows ld apart. Where the weights are in eight bits the states are too: int8 has rows of bk_int8_row() bytes of
+ * them; else it is NULL. */
+struct bk_states {
+    const bk_real *h;
+    size_t ld;
+    const uint8_t *int8;
+};
+/* C = rows [from, from + m) of the states times W. */
+void bk_states_product(bk_real *c, size_t ldc, const struct bk_weights *w, struct bk_states x, size_t from, size_t m);
 
 /* ---- elementwise -------------------------------------------------------- */
 
@@ -122,10 +131,9 @@ static inline size_t bk_gru_scratch(size_t s, size_t b)
 /* ---- self-attention ----------------------------------------------------- */
 
 /*   A = softmax over the positions of a function (Ws2 tanh(Ws1 H^T)),  F = A H
- * Masked by construction: there are no padded positions. Rows of h are ldh apart, those of z bk_padded(a), of att
- * bk_padded(r). */
+ * Masked by construction: there are no padded positions. Rows of z are bk_padded(a) apart, those of att bk_padded(r). */
 struct bk_attention {
-    size_t u, a, r, ldh;
+    size_t u, a, r;
     struct bk_weights ws1, ws2; /* u -> a, a -> r: Ws1^T, Ws2^T */
     bool keep;                  /* backward follows */
     bk_real *z;                 /* tanh(H Ws1^T): m rows where kept, else BK_ATTENTION_ROWS */
@@ -134,13 +142,13 @@ struct bk_attention {
 };
 #define BK_ATTENTION_ROWS 256
 /* f: b x (r u), row k of F at f + k u, functions bk_padded(r u) apart. Returns the penalty, sum of ||A A^T - I||_F^2, or 0. scratch: bk_attention_scratch(). */
-double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, const bk_real *h,
+double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, struct bk_states h,
                             bk_real *scratch);
-/* back1 (a -> u) and back2 (r -> a) are Ws1 and Ws2. Adds to dh (like h) the gradient through F and penalty_scale times
+/* back1 (a -> u) and back2 (r -> a) are Ws1 and Ws2. Adds to dh (rows like those of h) the gradient through F and penalty_scale times
  * that of the penalty (0: gram may be NULL). df like f. */
 void bk_attention_backward(const struct bk_attention *at, const struct bk_weights *back1,
                            const struct bk_weights *back2, const struct bk_packing *pk, bk_real *dws1, bk_real *dws2,
-                           bk_real *dh, const bk_real *df, const bk_real *h, double penalty_scale, bk_real *scratch);
+                           bk_real *dh, const bk_real *df, struct bk_states h, double penalty_scale, bk_real *scratch);
 size_t bk_attention_scratch(const struct bk_attention *at, const struct bk_packing *pk);
 
 /* ---- dense -------------------------------------------------------------- */
@@ -156,21 +164,21 @@ void bk_dense_backward(bk_real *dx, bk_real *dw, bk_real *dbias, bk_real *dy, co
 /* ---- semantic feature fusion (MFFA-Net) --------------------------------- */
 
 /*   Q = max over the positions i of a function of tanh(W (x_i (+) h_i) + bias)
- * The x half of the product depends on the word alone: xw has it, bias included, for each word. Rows of h are ldh apart, those of
- * q and arg bk_padded(n). */
+ * The x half of the product depends on the word alone: xw has it, bias included, for each word. Rows of q and arg are
+ * bk_padded(n) apart. */
 struct bk_sff {
-    size_t d, u, n, ldh;
+    size_t d, u, n;
     struct bk_weights wh; /* u -> n: the h half of W, transposed */
     struct bk_columns xw; /* words x bk_padded(n) */
     const uint32_t *word; /* m: row -> word */
     uint32_t *arg;        /* b rows: the row that gave the maximum; NULL: no backward follows */
 };
-void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, const bk_real *h,
+void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, struct bk_states h,
                     bk_real *scratch);
 /* w: n x (d + u). x: words x d, rows ldx apart. dq is the gradient of q, and q what forward gave. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
                      const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
-                     const bk_real *h);
+                     struct bk_states h);
 size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk);
 
 /* ---- attention feature fusion (MFFA-Net): two vectors of n to 2n --------- */
