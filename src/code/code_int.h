@@ -129,6 +129,12 @@ struct jump_case {
     uint64_t from, to; /* addresses: an indirect jump of the function, one of its targets */
 };
 
+/* Memory for what Capstone does not check. `refused`: bytes that the heap did not have, so that what Capstone made is not to be used. */
+struct reserve {
+    _Alignas(16) uint8_t bytes[32 << 10]; /* an x86 handle takes 20,072, those of the others less */
+    size_t used, refused;
+};
+
 struct bk_decoder {
     struct bk_body body;
     const struct bk_functions *functions;
@@ -137,6 +143,7 @@ struct bk_decoder {
     cs_insn *in;
     cs_mode mode;
     unsigned it_left; /* instructions that capstone still believes inside a Thumb IT block */
+    struct reserve reserve;
     struct bk_strtab *mnemonics;
     struct insn_cache cache;
     struct bk_memo memo;

@@ -93,6 +93,64 @@ static bool reserve(struct bk_decoder *d)
     return true;
 }
 
+/* ---- capstone's memory ------------------------------------------------ */
+
+/* Capstone 4 does not look whether there was memory: not when it opens a handle (its registers), nor at the handle's first
+ * instruction (a table of numbers), nor for the copy of an alias's text in AArch64 and MIPS. Asking beforehand promises
+ * nothing where other threads allocate too, so its allocations do not fail: what the heap refuses comes from the decoder's
+ * reserve, and whoever called then says that there is no memory. */
+static _Thread_local struct reserve *in_use; /* of the decoder that this thread is in Capstone for */
+
+static void *from_reserve(size_t size)
+{
+    struct reserve *r = in_use;
+    if (!r || size > sizeof r->bytes - r->used)
+        return NULL;
+    void *p = r->bytes + r->used;
+    size_t rounded = (size + 15) & ~(size_t)15;
+    r->used = rounded < sizeof r->bytes - r->used ? r->used + rounded : sizeof r->bytes;
+    r->refused += size;
+    return memset(p, 0, size);
+}
+
+static void *capstone_malloc(size_t size)
+{
+    void *p = malloc(size);
+    return p ? p : from_reserve(size);
+}
+
+static void *capstone_calloc(size_t n, size_t size)
+{
+    size_t total;
+    void *p = bk_calloc(n, size);
+    return p || !bk_mul_size(&total, n, size) ? p : from_reserve(total);
+}
+
+static void capstone_free(void *p)
+{
+    const struct reserve *r = in_use;
+    if (!r || (uintptr_t)p - (uintptr_t)r->bytes >= sizeof r->bytes)
+        free(p);
+}
+
+/* For the whole process, as Capstone has it: to whoever else uses it these are malloc and free. */
+static bool set_capstone_memory(void *ctx)
+{
+    (void)ctx;
+    cs_opt_mem mem = {capstone_malloc, capstone_calloc, realloc, capstone_free, vsnprintf};
+    return cs_option(0, CS_OPT_MEM, (size_t)&mem) == CS_ERR_OK;
+}
+
+/* One instruction into d->in. Its size in bytes; 0: none; -1: no memory, and what is in d->in means nothing. */
+static int disassemble(struct bk_decoder *d, const uint8_t *p, size_t n, uint64_t addr)
+{
+    size_t left = n;
+    in_use = &d->reserve;
+    bool done = cs_disasm_iter(d->cs, &p, &left, &addr, d->in);
+    in_use = NULL;
+    return d->reserve.refused > 0 ? -1 : done ? (int)(n - left) : 0;
+}
+
 /* ---- capstone's state ------------------------------------------------- */
 
 /* Capstone keeps the state of a Thumb IT block from call to call; where the sweep leaves one early, nops use it up. */
@@ -100,10 +158,7 @@ static void leave_it_block(struct bk_decoder *d)
 {
     for (; d->it_left > 0; d->it_left--) {
         static const uint8_t nop[] = {0x00, 0xbf}, nop_be[] = {0xbf, 0x00};
-        const uint8_t *p = d->mode & CS_MODE_BIG_ENDIAN ? nop_be : nop;
-        size_t n = sizeof nop;
-        uint64_t addr = 0;
-        cs_disasm_iter(d->cs, &p, &n, &addr, d->in);
+        disassemble(d, d->mode & CS_MODE_BIG_ENDIAN ? nop_be : nop, sizeof nop, 0);
     }
 }
 
@@ -193,12 +248,12 @@ static int decode_anew(struct bk_decoder *d, uint64_t pc, uint64_t limit, const 
 {
     struct bk_insn *insn = &d->insns.v[d->insns.n];
     *insn = (struct bk_insn){.addr = pc, .operands = d->operands.v + d->operands.n};
-    const uint8_t *p = d->data + (pc - d->begin);
-    uint64_t addr = pc;
-    size_t left = limit - pc < 16 ? limit - pc : 16, before = left;
-    if (cs_disasm_iter(d->cs, &p, &left, &addr, d->in) && before > left) {
+    int size = disassemble(d, d->data + (pc - d->begin), limit - pc < 16 ? limit - pc : 16, pc);
+    if (size < 0)
+        return -1;
+    if (size > 0) {
         count_it_block(d);
-        insn->size = (uint8_t)(before - left);
+        insn->size = (uint8_t)size;
         uint32_t id = bk_strtab_intern(d->mnemonics, d->in->mnemonic, strlen(d->in->mnemonic));
         if (id == BK_STR_NONE)
             return -1;
@@ -282,6 +337,7 @@ static bool begin_function(struct bk_decoder *d, const struct bk_function *fn, s
     d->avail = !d->data ? 0 : avail < fn->size ? avail : fn->size;
     d->insns.n = d->operands.n = d->n_operands = d->blocks.n = d->edges.n = d->callees.n = d->cases.n = 0;
     d->entries_left = MAX_ENTRIES;
+    d->reserve.used = d->reserve.refused = 0;
     leave_it_block(d);
     enum bk_mark_kind kind = fn->thumb ? BK_MARK_T32 : BK_MARK_A32;
     bool marked = bk_image_mark_at(&kind, img, fn->addr);
@@ -349,21 +405,37 @@ static bool sweep(struct bk_decoder *d, const struct bk_function *fn)
 
 /* ---- life ------------------------------------------------------------- */
 
-/* Capstone 4 sorts a table of implicit x86 registers in place at the first x86 instruction of a process, without a lock
- * (X86_insn_reg_intel); a thread that searches it meanwhile loses the eax of `and eax, 1`. Nothing else in it changes. */
+/* Sorts the table of implicit x86 registers, which Capstone 4 does in place at the first x86 instruction of a process, without
+ * a lock (X86_insn_reg_intel); a thread that searches it meanwhile loses the eax of `and eax, 1`. Nothing else in it changes. */
 static bool sort_capstone_registers(void *ctx)
 {
-    (void)ctx;
     static const uint8_t and_eax[] = {0x25, 1, 0, 0, 0};
-    csh cs;
-    if (cs_open(CS_ARCH_X86, CS_MODE_64, &cs) != CS_ERR_OK)
-        return false;
-    cs_option(cs, CS_OPT_DETAIL, CS_OPT_ON);
-    cs_insn *in;
-    size_t n = cs_disasm(cs, and_eax, sizeof and_eax, 0, 1, &in);
-    cs_free(in, n);
-    cs_close(&cs);
-    return n == 1;
+    return disassemble(ctx, and_eax, sizeof and_eax, 0) > 0;
+}
+
+/* Opens the handle and makes it allocate all that it will keep. */
+static int open_capstone(struct bk_decoder *d, struct bk_error *err)
+{
+    static const uint8_t zeros[4], nop[] = {0x1f, 0x20, 0x03, 0xd5}, nop_be[] = {0xd5, 0x03, 0x20, 0x1f};
+    static struct bk_once memory_set, sorted;
+    if (!bk_once(&memory_set, set_capstone_memory, NULL))
+        return bk_fail(err, BK_EUNSUPPORTED, BK_NO_OFFSET, "capstone takes no allocator");
+    in_use = &d->reserve;
+    cs_err e = cs_open(d->isa->arch, d->mode, &d->cs);
+    if (e == CS_ERR_OK) {
+        cs_option(d->cs, CS_OPT_DETAIL, CS_OPT_ON);
+        d->in = cs_malloc(d->cs);
+    }
+    in_use = NULL;
+    if (e != CS_ERR_OK && e != CS_ERR_MEM)
+        return bk_fail(err, BK_EUNSUPPORTED, BK_NO_OFFSET, "capstone: %s", cs_strerror(e));
+    const uint8_t *p = d->isa->arch != CS_ARCH_ARM64 ? zeros : d->mode & CS_MODE_BIG_ENDIAN ? nop_be : nop;
+    if (!d->in)
+        return bk_fail_nomem(err, sizeof *d->in);
+    if (d->isa->arch == CS_ARCH_X86)
+        bk_once(&sorted, sort_capstone_registers, d);
+    disassemble(d, p, sizeof zeros, 0);
+    return d->reserve.refused == 0 ? BK_OK : bk_fail_nomem(err, d->reserve.refused);
 }
 
 int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct bk_error *err)
@@ -372,9 +444,6 @@ int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct
     const struct bk_image *img = f->image;
     if ((unsigned)img->arch >= BK_ARCH_COUNT || !isas[img->arch].read)
         return bk_fail(err, BK_EUNSUPPORTED, BK_NO_OFFSET, "no decoder for the architecture");
-    static struct bk_once sorted;
-    if (isas[img->arch].arch == CS_ARCH_X86 && !bk_once(&sorted, sort_capstone_registers, NULL))
-        return bk_fail(err, BK_ENOMEM, BK_NO_OFFSET, "capstone cannot start");
     struct bk_decoder *d = bk_calloc(1, sizeof *d);
     if (!d)
         return bk_fail_nomem(err, sizeof *d);
@@ -382,32 +451,26 @@ int bk_decoder_new(struct bk_decoder **out, const struct bk_functions *f, struct
     d->isa = &isas[img->arch];
     bool swapped = img->code_big_endian && d->isa->arch != CS_ARCH_X86; /* x86 has one order, whatever a file says */
     d->mode = d->isa->mode | (swapped ? CS_MODE_BIG_ENDIAN : 0);
-    d->mnemonics = bk_strtab_new();
     d->cache.max = MAX_CACHED;
-    cs_err e = cs_open(d->isa->arch, d->mode, &d->cs);
-    if (e != CS_ERR_OK) {
+    d->mnemonics = bk_strtab_new();
+    int rc = d->mnemonics ? open_capstone(d, err) : bk_fail_nomem(err, sizeof *d);
+    if (rc)
         bk_decoder_free(d);
-        return bk_fail(err, e == CS_ERR_MEM ? BK_ENOMEM : BK_EUNSUPPORTED, BK_NO_OFFSET, "capstone: %s",
-                       cs_strerror(e));
-    }
-    cs_option(d->cs, CS_OPT_DETAIL, CS_OPT_ON);
-    d->in = cs_malloc(d->cs);
-    if (!d->in || !d->mnemonics) {
-        bk_decoder_free(d);
-        return bk_fail_nomem(err, sizeof *d->in);
-    }
-    *out = d;
-    return BK_OK;
+    else
+        *out = d;
+    return rc;
 }
 
 void bk_decoder_free(struct bk_decoder *d)
 {
     if (!d)
         return;
+    in_use = &d->reserve;
     if (d->in)
         cs_free(d->in, 1);
     if (d->cs)
         cs_close(&d->cs);
+    in_use = NULL;
     bk_strtab_free(d->mnemonics);
     bk_cache_done(&d->cache);
     free(d->memo.v);

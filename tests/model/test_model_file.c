@@ -190,34 +190,61 @@ static void test_cut_off(void **state)
     small_free(&s);
 }
 
-/* Writes the model at `from` again with entry `name` replaced (data NULL: left out) and opens that. */
+static uint64_t get_number(const uint8_t *p, int n)
+{
+    uint64_t v = 0;
+    while (n-- > 0)
+        v = v << 8 | p[n];
+    return v;
+}
+
+static void put_number(uint8_t *p, uint64_t v, int n)
+{
+    for (; n-- > 0; v >>= 8)
+        *p++ = (uint8_t)v;
+}
+
+#define HEADER 40 /* bytes of a pack's header, */
+#define ENTRY  56 /* and of an entry of its directory */
+
+/* Writes the model at `from` again with entry `name` replaced (data NULL: left out) and opens that. By hand: a pack's own
+ * writer waits for the disk, which hundreds of files would feel. */
 static int change(struct bk_model **out, void **state, const char *from, const char *name, const void *data,
                   size_t size, struct bk_error *err)
 {
     char *path = temp_path(state, "changed");
-    struct bk_pack *p;
-    struct bk_pack_writer *w;
-    assert_int_equal(bk_pack_open(&p, from, "modl", 1, err), BK_OK);
-    assert_int_equal(bk_pack_create(&w, path, "modl", 1, 0, err), BK_OK);
-    struct bk_net_config cfg = {.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12, .aff = BK_AFF_NONE};
-    struct bk_tensor t[BK_NET_MAX_TENSORS];
-    size_t n = bk_net_tensors(t, &cfg), replaced = 0;
-    char names[5 + BK_NET_MAX_TENSORS][64] = {"config", "vocabulary", "vocabulary.index", "word_vectors", "provenance"};
-    for (size_t i = 0; i < n; i++)
-        snprintf(names[5 + i], sizeof names[0], "net.%s", t[i].name);
-    for (size_t i = 0; i < n + 5; i++) {
-        struct bk_cursor c;
-        assert_int_equal(bk_pack_entry(&c, p, names[i], err), BK_OK);
-        bool this_one = strcmp(names[i], name) == 0;
-        replaced += this_one;
-        if (!this_one)
-            assert_int_equal(bk_pack_add(w, names[i], c.data, c.size, err), BK_OK);
-        else if (data)
-            assert_int_equal(bk_pack_add(w, name, data, size, err), BK_OK);
+    size_t n_old;
+    uint8_t *old = read_file(from, &n_old), *new = calloc(1, n_old + size + 64);
+    size_t n = get_number(old + 16, 4), kept = n - (data == NULL), at = HEADER + kept * ENTRY, k = 0, replaced = 0;
+    memcpy(new, old, HEADER);
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *entry = old + HEADER + i * ENTRY, *bytes = old + get_number(entry + 32, 8);
+        size_t n_bytes = get_number(entry + 40, 8);
+        if (strcmp((const char *)entry, name) == 0) {
+            replaced++;
+            if (!data)
+                continue;
+            bytes = data;
+            n_bytes = size;
+        }
+        at = (at + 63) & ~(size_t)63;
+        memcpy(new + at, bytes, n_bytes);
+        uint8_t *to = new + HEADER + k++ *ENTRY;
+        memcpy(to, entry, 32);
+        put_number(to + 32, at, 8);
+        put_number(to + 40, n_bytes, 8);
+        put_number(to + 48, bk_hash64(bytes, n_bytes), 8);
+        at += n_bytes;
     }
     assert_int_equal(replaced, 1);
-    assert_int_equal(bk_pack_commit(w, err), BK_OK);
-    bk_pack_close(p);
+    put_number(new + 16, kept, 4);
+    put_number(new + 24, at, 8);
+    put_number(new + 32, 0, 8);
+    put_number(new + 32, bk_hash64(new, HEADER + kept * ENTRY), 8);
+    FILE *f = fopen(path, "wb");
+    assert_true(f && fwrite(new, 1, at, f) == at && fclose(f) == 0);
+    free(old);
+    free(new);
     int rc = bk_model_open(out, path, err);
     free(path);
     return rc;
@@ -369,7 +396,8 @@ static void test_index_of_other_words(void **state)
     };
     struct small s = small_new("none");
     struct bk_error err;
-    char *path = temp_path(state, "m"), *changed = temp_path(state, "changed");
+    char *path = temp_path(state, "m"), *changed = temp_path(state, "changed"), *indexed = temp_path(state, "indexed");
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         struct bk_strtab *t = bk_strtab_new();
         for (size_t at = 0; at < lies[i].size; at += strlen(lies[i].words + at) + 1)
@@ -378,10 +406,9 @@ static void test_index_of_other_words(void **state)
         size_t size;
         assert_int_equal(bk_strtab_index(&index, &size, t, &err), BK_OK);
         memcpy(words + 4, lies[i].words, lies[i].size);
-        assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
         assert_int_equal(open_with(state, path, "vocabulary.index", index, size, &err), BK_EFORMAT);
-        assert_int_equal(rename(changed, path), 0);
-        assert_int_equal(open_with(state, path, "vocabulary", words, 4 + lies[i].size, &err), BK_EFORMAT);
+        assert_int_equal(rename(changed, indexed), 0);
+        assert_int_equal(open_with(state, indexed, "vocabulary", words, 4 + lies[i].size, &err), BK_EFORMAT);
         if (!strstr(err.message, lies[i].says))
             fail_msg("%zu: \"%s\" does not say %s", i, err.message, lies[i].says);
         free(index);
@@ -390,6 +417,7 @@ static void test_index_of_other_words(void **state)
     small_free(&s);
     free(path);
     free(changed);
+    free(indexed);
 }
 
 /* Rows by id, of a file and of memory; a number that is not finite is an error of the rows that are asked for. */
