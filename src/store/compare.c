@@ -5,10 +5,10 @@
 
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #include <arm_neon.h>
+#elif defined(__AVX__)
+#include <immintrin.h>
 #endif
 
 #if defined(__clang__)
@@ -19,7 +19,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* LANES and ROWS, so that the sums of three vectors, the vectors and one number of the pool fill the registers;
- * fused(), one rounding; splat(); not_at_most(), bit i where not (a[i] <= b[i]). */
+ * fused(), one rounding where the processor can; splat(); not_at_most(), bit i where not (a[i] <= b[i]). */
 #if defined(__AVX512F__)
 
 enum { LANES = 16, ROWS = 9 };
@@ -61,6 +61,19 @@ INLINE unsigned not_at_most(lanes a, lanes b)
 enum { LANES = 4 };
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 
+#if defined(__aarch64__)
+enum { ROWS = 8 };
+INLINE lanes fused(lanes a, lanes b, lanes c)
+{
+    return vfmaq_f32(c, a, b);
+}
+#else
+enum { ROWS = 3 };
+INLINE lanes fused(lanes a, lanes b, lanes c)
+{
+    return a * b + c;
+}
+#endif
 INLINE lanes splat(float x)
 {
     return (lanes){x, x, x, x};
@@ -73,38 +86,6 @@ INLINE unsigned not_at_most(lanes a, lanes b)
     return bits;
 }
 
-#if defined(__aarch64__)
-
-enum { ROWS = 8 };
-INLINE lanes fused(lanes a, lanes b, lanes c)
-{
-    return vfmaq_f32(c, a, b);
-}
-
-#else
-
-enum { ROWS = 2 };
-typedef double wide __attribute__((vector_size(LANES * sizeof(double))));
-typedef int64_t wide_bits __attribute__((vector_size(LANES * sizeof(double))));
-
-/* Without the instruction. In double the product is exact and the sum s is off by the e of Knuth's two-sum. Where e is
- * not 0, s moves to the odd one of the two doubles about the exact sum, which lies on no boundary of float's rounding:
- * rounding it gives what rounding the exact sum gives (Boldo and Melquiond 2008, "Emulation of a FMA and correctly
- * rounded sums", on rounding to odd). A comparison gives -1 for true and 0 with the NaN that infinities leave in e. */
-INLINE lanes fused(lanes a, lanes b, lanes c)
-{
-    wide p = __builtin_convertvector(a, wide) * __builtin_convertvector(b, wide), w = __builtin_convertvector(c, wide);
-    wide s = p + w, t = s - p, e = (p - (s - t)) + (w - t);
-    wide_bits bits, up = e > 0, down = e < 0, negative = s < 0;
-    memcpy(&bits, &s, sizeof s);
-    wide_bits away = (up & ~negative) | (down & negative), inexact = up | down;
-    bits += inexact & ~bits & 1 & away;
-    bits -= inexact & ~bits & 1 & ~away;
-    memcpy(&s, &bits, sizeof s);
-    return __builtin_convertvector(s, lanes);
-}
-
-#endif
 #endif
 
 INLINE bool compare(const size_t vectors, struct bk_scan_block *b)

@@ -15,8 +15,9 @@ struct bk_hit {
  * score outside [-1, 1] by rounding is brought back; one that is no number (NaN in a row) counts as -1. `allow`, NULL
  * allowed, may veto a candidate: it is asked by several threads at once and only about candidates that would get in;
  * where fewer than k are allowed the rest has index UINT32_MAX and score -1. The sum of an inner product runs over its
- * dimensions in order, each step rounded once (fused multiply-add), on every processor: the result depends neither on
- * `threads` nor on the processor. */
+ * dimensions in order, each step one fused multiply-add: the result depends neither on `threads` nor on the processor's
+ * vector width. A processor without fused multiply-add (x86 before 2013) rounds each product too, which can move a
+ * score in its last bits. */
 typedef bool bk_scan_allow(const void *ctx, size_t query, size_t candidate);
 BK_MUST_CHECK int bk_scan_top(struct bk_hit *hits, const float *queries, size_t n_queries, const float *pool,
                               size_t n_pool, size_t dim, size_t k, bk_scan_allow *allow, const void *ctx,

@@ -21,7 +21,8 @@ struct bk_scan_block {
     uint64_t beyond[BK_SCAN_MAX_ROWS];                 /* out: bit q where not (scores[.][q] <= worst[q]) */
 };
 
-/* score = fma(pool[d], query[d], score) from 0, d rising: the same bits in every table, since fma rounds once. */
+/* score = fma(pool[d], query[d], score) from 0, d rising: the same bits in every table that has the instruction. One
+ * without it rounds the product, then the sum. */
 struct bk_scan_kernel {
     size_t lanes, rows;
     /* [v - 1]: v vectors of queries. True where any bit of `beyond` is set; else nothing has been stored. */

@@ -168,6 +168,35 @@ one_core() { # the first that may be used; -t 0 means the cores that may be used
 match_empty() { run match --min-blocks 1000000 base-O0.so base-O2.so; [ "$rc" = 2 ] && tells 'no function to match; --min-blocks'; }
 environment_missing() { BINKIN_MODEL=/nonexistent "$binkin" embed base-O0.so >out 2>err; [ $? = 2 ] && tells '^binkin: /nonexistent: '; }
 
+# ---- little memory ---------------------------------------------------------------------------
+
+# limited KB ARGS...: the same answer as without a limit, or status 2 and a line that says what there was no memory for
+limited() {
+    kb=$1
+    shift
+    (
+        # shellcheck disable=SC3045 # those of Debian have it
+        ulimit -v "$kb" && exec "$binkin" "$@"
+    ) >out 2>err
+    rc=$?
+    case $rc in
+    0) cmp -s out whole || echo "$kb KB: another answer" >>err ;;
+    2) lines_clear && tells 'memory' || echo "$kb KB: memory is not named" >>err ;;
+    127) [ ! -s out ] && tells 'shared libraries\|shared object' ;; # before main()
+    *) false ;;
+    esac || { echo "$kb KB: status $rc" >>err; return 1; }
+    ! tells ' KB: '
+}
+little_memory() { # ARGS...
+    "$binkin" "$@" >whole 2>err || return 1
+    failed=0
+    for kb in $(seq 20000 5000 400000); do
+        limited "$kb" "$@" || return 1
+        [ $rc = 0 ] || failed=$((failed + 1))
+    done
+    [ $failed -gt 0 ] && [ $rc = 0 ]
+}
+
 # ---- bad input ------------------------------------------------------------------------------
 
 one_trouble() { [ "$rc" = 2 ] && [ "$(wc -l <err)" = 1 ] && lines_clear; }
@@ -301,6 +330,13 @@ try "match: names are not looked at" match_names_unseen
 try "match: the same bytes on one core" one_core
 try "match: nothing left to match" match_empty
 try "\$BINKIN_MODEL is used, and missed" environment_missing
+
+if [ -n "${CLI_LITTLE_MEMORY-}" ] && [ -z "${MESON_EXE_WRAPPER-}" ]; then
+    for threads in 1 2 40; do
+        try "little memory: match, threads $threads" little_memory match -t $threads base-O0.a base-O2.a
+    done
+    try "little memory: embed" little_memory embed -t 3 base-O0.so
+fi
 
 try "a missing file among many" missing_among_many
 try "a truncated ELF" truncated
