@@ -12,9 +12,11 @@
 #endif
 
 #if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL     _Pragma("clang loop unroll(full)")
+#define UNROLL_TWO _Pragma("clang loop unroll_count(2)")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL     _Pragma("GCC unroll 16")
+#define UNROLL_TWO _Pragma("GCC unroll 2")
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
@@ -99,6 +101,8 @@ INLINE bool compare(const size_t vectors, struct bk_scan_block *b)
         for (size_t v = 0; v < vectors; v++)
             sum[r][v] = splat(0);
     }
+    /* By two: counting takes turns from the multiply-adds. By four clang spills. */
+    UNROLL_TWO
     for (size_t d = 0; d < dim; d++, panel += vectors * LANES, pool++) {
         lanes query[BK_SCAN_VECTORS];
         UNROLL
@@ -112,10 +116,14 @@ INLINE bool compare(const size_t vectors, struct bk_scan_block *b)
                 sum[r][v] = fused(x, query[v], sum[r][v]);
         }
     }
-    /* Stored before they are looked at: with the comparisons in the way clang keeps sums in memory during the loop. */
+    /* Stored before they are looked at, else clang keeps sums in memory during the loop; and vector by vector, else gcc
+     * copies rows by way of the stack. */
     UNROLL
-    for (size_t r = 0; r < ROWS; r++)
-        memcpy(b->scores[r], sum[r], vectors * sizeof sum[r][0]);
+    for (size_t r = 0; r < ROWS; r++) {
+        UNROLL
+        for (size_t v = 0; v < vectors; v++)
+            memcpy(&b->scores[r][v * LANES], &sum[r][v], sizeof sum[r][v]);
+    }
     uint64_t any = 0;
     for (size_t r = 0; r < ROWS; r++) {
         uint64_t beyond = 0;
