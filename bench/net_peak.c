@@ -2,11 +2,9 @@
  * the matrix product of a BLAS where the build found one. */
 #include "base/base.h"
 #include "net_speed.h"
+#include "peak.h"
 
 #include <stdlib.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 #ifdef BENCH_OPENBLAS
 #include <cblas.h>
 #endif
@@ -20,86 +18,20 @@
 #endif
 
 enum {
-    CHAINS = 12,      /* more than latency times ports, so that no multiply-add waits for another */
-    STEPS = 30000000, /* a loop of some tenths of a second */
-    SIZE = 2048,      /* of the matrices */
+    SIZE = 2048, /* of the matrices */
     ROUNDS = 5
 };
 
-static volatile float sink;
-
-#ifdef __x86_64__
-__attribute__((target("avx512f"))) static double fma_avx512(void)
+/* The best of some rounds: a ceiling is what was ever reached. */
+static double best_rate(peak_fn *fn, unsigned threads)
 {
-    __m512 sum[CHAINS], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-    for (int k = 0; k < CHAINS; k++)
-        sum[k] = _mm512_set1_ps((float)k);
-    for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 12
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] = _mm512_fmadd_ps(sum[k], a, b);
-    }
-    for (int k = 1; k < CHAINS; k++)
-        sum[0] = _mm512_add_ps(sum[0], sum[k]);
-    sink = _mm512_cvtss_f32(sum[0]);
-    return 2.0 * 16 * CHAINS * STEPS;
-}
-
-__attribute__((target("avx2,fma"))) static double fma_avx2(void)
-{
-    __m256 sum[CHAINS], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-    for (int k = 0; k < CHAINS; k++)
-        sum[k] = _mm256_set1_ps((float)k);
-    for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 12
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] = _mm256_fmadd_ps(sum[k], a, b);
-    }
-    for (int k = 1; k < CHAINS; k++)
-        sum[0] = _mm256_add_ps(sum[0], sum[k]);
-    sink = _mm256_cvtss_f32(sum[0]);
-    return 2.0 * 8 * CHAINS * STEPS;
-}
-
-__attribute__((target("avx512f,avx512vnni"))) static double dot_int8(void)
-{
-    __m512i sum[CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-1);
-    for (int k = 0; k < CHAINS; k++)
-        sum[k] = _mm512_set1_epi32(k);
-    for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 12
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] = _mm512_dpbusd_epi32(sum[k], a, b);
-    }
-    for (int k = 1; k < CHAINS; k++)
-        sum[0] = _mm512_add_epi32(sum[0], sum[k]);
-    sink = (float)_mm_cvtsi128_si32(_mm512_castsi512_si128(sum[0]));
-    return 2.0 * 64 * CHAINS * STEPS;
-}
-
-typedef double work_fn(void); /* operations done */
-
-static void work_item(void *ctx, size_t item, unsigned worker)
-{
-    work_fn *const *fn = ctx;
-    (void)item;
-    (void)worker;
-    (*fn)();
-}
-
-/* Billions of operations a second, the best of some rounds: a ceiling is what was ever reached. */
-static double rate(work_fn *fn, unsigned threads)
-{
-    double best = 0, operations = threads * fn();
+    double best = 0;
     for (int i = 0; i < ROUNDS; i++) {
-        double begun = bk_now();
-        bk_par_for(threads, threads, work_item, &fn);
-        double r = operations / (bk_now() - begun) / 1e9;
+        double r = peak_rate(fn, threads);
         best = r > best ? r : best;
     }
     return best;
 }
-#endif
 
 #ifdef BENCH_OPENBLAS
 static double sgemm(unsigned threads)
@@ -130,14 +62,9 @@ void net_peak(unsigned threads)
     threads = bk_par_threads(threads);
     printf("{\"job\":\"peak\",\"threads\":%u,\"kernels\":\"%s\",\"compiler\":\"%s\"", threads, bk_cpu_name(bk_cpu()),
            COMPILER);
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f"))
-        printf(",\"fma_gflops\":%.1f", rate(fma_avx512, threads));
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        printf(",\"fma_gflops\":%.1f", rate(fma_avx2, threads));
-    if (__builtin_cpu_supports("avx512vnni"))
-        printf(",\"int8_gops\":%.1f", rate(dot_int8, threads));
-#endif
+    printf(",\"fma_gflops\":%.1f", best_rate(peak_float(), threads));
+    if (peak_int8())
+        printf(",\"int8_gops\":%.1f", best_rate(peak_int8(), threads));
 #ifdef BENCH_OPENBLAS
     printf(",\"sgemm_gflops\":%.1f,\"blas\":\"%s\"", sgemm(threads), openblas_get_config());
 #endif

@@ -3,105 +3,18 @@
  * same product by a BLAS, which selects nothing, take turns. One JSON line a number of threads: GFLOP/s, median of the
  * rounds. Arguments: queries, rows, dim, k, none of which must be given. */
 #include "base/base.h"
+#include "peak.h"
 #include "store/store.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 #ifdef BENCH_OPENBLAS
 #include <cblas.h>
 #endif
 
-enum {
-    CHAINS = 12,     /* more than latency times ports, so that no multiply-add waits for another */
-    STEPS = 4000000, /* a tenth of a second */
-    ROUNDS = 5
-};
-
-static volatile float sink;
-
-typedef double work_fn(void); /* operations done */
-
-#ifdef __x86_64__
-__attribute__((target("avx512f"))) static double fma_avx512(void)
-{
-    __m512 sum[CHAINS], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-    for (int k = 0; k < CHAINS; k++)
-        sum[k] = _mm512_set1_ps((float)k);
-    for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 12
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] = _mm512_fmadd_ps(sum[k], a, b);
-    }
-    for (int k = 1; k < CHAINS; k++)
-        sum[0] = _mm512_add_ps(sum[0], sum[k]);
-    sink = _mm512_cvtss_f32(sum[0]);
-    return 2.0 * 16 * CHAINS * STEPS;
-}
-
-__attribute__((target("avx2,fma"))) static double fma_avx2(void)
-{
-    __m256 sum[CHAINS], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-    for (int k = 0; k < CHAINS; k++)
-        sum[k] = _mm256_set1_ps((float)k);
-    for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 12
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] = _mm256_fmadd_ps(sum[k], a, b);
-    }
-    for (int k = 1; k < CHAINS; k++)
-        sum[0] = _mm256_add_ps(sum[0], sum[k]);
-    sink = _mm256_cvtss_f32(sum[0]);
-    return 2.0 * 8 * CHAINS * STEPS;
-}
-#endif
-
-/* Four numbers a vector: NEON, or what x86-64 has without FMA. */
-typedef float four __attribute__((vector_size(16)));
-static double mul_add(void)
-{
-    four sum[CHAINS], a = {0.999f, 0.999f, 0.999f, 0.999f}, b = {0.001f, 0.001f, 0.001f, 0.001f};
-    for (int k = 0; k < CHAINS; k++)
-        sum[k] = b * (float)k;
-    for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 12
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] = sum[k] * a + b;
-    }
-    for (int k = 1; k < CHAINS; k++)
-        sum[0] += sum[k];
-    sink = sum[0][0];
-    return 2.0 * 4 * CHAINS * STEPS;
-}
-
-static work_fn *fastest(void)
-{
-#ifdef __x86_64__
-    if (bk_cpu() == BK_CPU_AVX512)
-        return fma_avx512;
-    if (bk_cpu() == BK_CPU_AVX2)
-        return fma_avx2;
-#endif
-    return mul_add;
-}
-
-static void one_thread(void *ctx, size_t item, unsigned worker)
-{
-    double *done = ctx;
-    (void)worker;
-    done[item] = fastest()();
-}
-
-static double peak(unsigned threads)
-{
-    double done[2] = {0}, begun = bk_now();
-    bk_par_for(threads, threads, one_thread, done);
-    return (done[0] + done[1]) / (bk_now() - begun) / 1e9;
-}
+enum { ROUNDS = 5 };
 
 static float *unit_rows(size_t n, size_t dim, uint64_t seed)
 {
@@ -168,7 +81,7 @@ static void measure(const struct bench *b, unsigned threads)
     blas(b, threads);
     for (int i = 0; i < ROUNDS; i++) {
         ours[i] = scan(b, threads);
-        top[i] = peak(threads);
+        top[i] = peak_rate(peak_float(), threads);
         peer[i] = blas(b, threads);
         share[i] = ours[i] / top[i];
     }
