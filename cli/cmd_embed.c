@@ -76,6 +76,37 @@ static void show_text(const struct embedding *e, const struct bk_binary *b, size
     putchar('\n');
 }
 
+/* Functions embedded at once: their vectors are most of what there is in memory. Equal functions of one part are embedded
+ * once, and those of like length together; parts this large lose little of either. */
+#define PART ((size_t)1 << 16)
+
+struct part {
+    struct cli_bar bar;
+    size_t before, total;
+};
+
+static void part_progress(void *ctx, const char *what, size_t done, size_t total)
+{
+    struct part *p = ctx;
+    (void)total;
+    cli_progress(&p->bar, what, p->before + done, p->total);
+}
+
+static void show_part(struct embedding *e, const struct cli_target *t, size_t first, size_t n, const float *v,
+                      const float *unknown, int *status)
+{
+    for (size_t i = 0; i < n && *status == EXIT_FINE; i++) {
+        const float *row = v + i * e->dim;
+        if (e->json)
+            show_json(e, t->binary, t->functions[first + i], row, unknown[i], status);
+        else
+            show_text(e, t->binary, t->functions[first + i], row);
+        if (e->npy && !npy_floats(e->npy, row, e->dim))
+            return; /* seen by ferror */
+        e->n_rows++;
+    }
+}
+
 static int embed_target(struct embedding *e, const struct cli_target *t)
 {
     int status = EXIT_FINE;
@@ -83,25 +114,20 @@ static int embed_target(struct embedding *e, const struct cli_target *t)
     if (!t->n)
         return cli_complain("%s: no functions: neither symbols nor unwind ranges tell of any",
                             bk_binary_path(t->binary));
-    float *v = calloc(t->n, e->dim * sizeof *v), *unknown = calloc(t->n, sizeof *unknown);
-    struct cli_bar bar = {.label = bk_binary_path(t->binary)};
-    e->opt.progress = cli_progress;
-    e->opt.progress_ctx = &bar;
-    int rc = v && unknown ? bk_embed(v, unknown, e->model, t->binary, t->functions, t->n, &e->opt, &err) : BK_OK;
-    cli_bar_clear(&bar);
+    size_t room = t->n < PART ? t->n : PART;
+    float *v = calloc(room, e->dim * sizeof *v), *unknown = calloc(room, sizeof *unknown);
+    struct part part = {.bar.label = bk_binary_path(t->binary), .total = t->n};
+    e->opt.progress = part_progress;
+    e->opt.progress_ctx = &part;
     if (!v || !unknown)
-        status = cli_complain("out of memory");
-    else if (rc)
-        status = cli_trouble(&err);
-    for (size_t i = 0; i < t->n && status == EXIT_FINE; i++) {
-        const float *row = v + i * e->dim;
-        if (e->json)
-            show_json(e, t->binary, t->functions[i], row, unknown[i], &status);
-        else
-            show_text(e, t->binary, t->functions[i], row);
-        if (e->npy && !npy_floats(e->npy, row, e->dim))
-            break; /* seen by ferror */
-        e->n_rows++;
+        status = cli_complain("%s: no memory for %zu bytes", bk_binary_path(t->binary), room * e->dim * sizeof *v);
+    for (; part.before < t->n && status == EXIT_FINE; part.before += room) {
+        size_t n = t->n - part.before < room ? t->n - part.before : room;
+        int rc = bk_embed(v, unknown, e->model, t->binary, t->functions + part.before, n, &e->opt, &err);
+        cli_bar_clear(&part.bar);
+        if (rc)
+            status = cli_trouble(&err);
+        show_part(e, t, part.before, n, v, unknown, &status);
     }
     free(v);
     free(unknown);
