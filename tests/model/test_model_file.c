@@ -385,14 +385,21 @@ static void test_no_index(void **state)
 /* An index that is right for words that are none, or for fewer of them. */
 static void test_index_of_other_words(void **state)
 {
+    static char long_word[13 + BK_WORD_MAX + 1] = "\0X_UNK\0A_UNK";
+    memset(long_word + 13, 'a', BK_WORD_MAX);
     static const struct {
         const char *words, *says;
         uint32_t n;
         size_t size;
     } lies[] = {
-        {"\0X_UNK\0A_UNK", "30 words, 3 in its index", 3, 13}, {"\0X_UNK\0A_UNK\0X a", "words are words", 4, 17},
-        {"\0X_UNK\0A_UNK\0X\033[m", "words are words", 4, 18}, {"\0X_UNK\0A_UNK\0X\377", "words are words", 4, 16},
+        {"\0X_UNK\0A_UNK", "30 words, 3 in its index", 3, 13},
+        {"\0X_UNK\0A_UNK\0X a", "words are words", 4, 17},
+        {"\0X_UNK\0A_UNK\0X\033[m", "words are words", 4, 18},
+        {"\0X_UNK\0A_UNK\0X\377", "words are words", 4, 16},
         {"X_pad\0X_UNK\0A_UNK", "words are words", 3, 18},
+        {"\0X_UNK", "no word A_UNK", 2, 7},
+        {"", "0 words", 0, 0},
+        {long_word, "words are words", 4, 13 + BK_WORD_MAX + 1},
     };
     struct small s = small_new("none");
     struct bk_error err;
@@ -402,7 +409,7 @@ static void test_index_of_other_words(void **state)
         struct bk_strtab *t = bk_strtab_new();
         for (size_t at = 0; at < lies[i].size; at += strlen(lies[i].words + at) + 1)
             bk_strtab_intern(t, lies[i].words + at, strlen(lies[i].words + at));
-        uint8_t *index, words[64] = {i ? (uint8_t)lies[i].n : N_WORDS};
+        uint8_t *index, words[4 + sizeof long_word] = {i ? (uint8_t)lies[i].n : N_WORDS};
         size_t size;
         assert_int_equal(bk_strtab_index(&index, &size, t, &err), BK_OK);
         memcpy(words + 4, lies[i].words, lies[i].size);
