@@ -78,7 +78,7 @@ static void show_text(const struct embedding *e, const struct bk_binary *b, size
 
 /* Functions embedded at once: their vectors are most of what there is in memory. Equal functions of one part are embedded
  * once, and those of like length together; parts this large lose little of either. */
-#define PART ((size_t)1 << 16)
+#define PART ((size_t)1 << 18)
 
 struct part {
     struct cli_bar bar;

@@ -6,6 +6,12 @@
 
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #if defined(__AVX512F__)
 enum { VECTOR_BYTES = 64, REGISTERS = 32 };
 #elif defined(__AVX2__)
@@ -33,6 +39,24 @@ typedef bk_real lanes __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(b
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* sum += row * x, rounded once where the processor can. Said outright, since a compiler that may choose does not choose alike for every
+ * number of rows. */
+#if defined(__AVX512F__) && defined(BK_REAL_DOUBLE)
+#define FUSE(sum, row, x) ((sum) = (lanes)_mm512_fmadd_pd((__m512d)(row), _mm512_set1_pd(x), (__m512d)(sum)))
+#elif defined(__AVX512F__)
+#define FUSE(sum, row, x) ((sum) = (lanes)_mm512_fmadd_ps((__m512)(row), _mm512_set1_ps(x), (__m512)(sum)))
+#elif defined(__AVX2__) && defined(BK_REAL_DOUBLE)
+#define FUSE(sum, row, x) ((sum) = (lanes)_mm256_fmadd_pd((__m256d)(row), _mm256_set1_pd(x), (__m256d)(sum)))
+#elif defined(__AVX2__)
+#define FUSE(sum, row, x) ((sum) = (lanes)_mm256_fmadd_ps((__m256)(row), _mm256_set1_ps(x), (__m256)(sum)))
+#elif defined(__aarch64__) && defined(BK_REAL_DOUBLE)
+#define FUSE(sum, row, x) ((sum) = (lanes)vfmaq_n_f64((float64x2_t)(sum), (float64x2_t)(row), x))
+#elif defined(__aarch64__)
+#define FUSE(sum, row, x) ((sum) = (lanes)vfmaq_n_f32((float32x4_t)(sum), (float32x4_t)(row), x))
+#else
+#define FUSE(sum, row, x) ((sum) += (row) * (x))
 #endif
 
 /* Which row of op(A)'s columns and of B comes p-th: p itself, or where `row` sends it. */
@@ -79,7 +103,7 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
             bk_real x = a[(size_t)i * rs + at * cs];
             UNROLL
             for (int v = 0; v < nv; v++)
-                sum[i][v] += row[v] * x;
+                FUSE(sum[i][v], row[v], x);
         }
     }
     UNROLL

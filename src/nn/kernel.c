@@ -73,22 +73,28 @@ static inline bk_real sigmoid1(bk_real x)
     return 1 / (1 + exp1(-x));
 }
 
+/* y = f(x) by whole vectors, then what is left: padded rows all go one way, whatever their number, and have the same bits. */
+#define EACH(y, x, n, f)                                                                                               \
+    size_t at = 0;                                                                                                     \
+    for (; at + BK_PAD <= n; at += BK_PAD)                                                                             \
+        for (size_t l = 0; l < BK_PAD; l++)                                                                            \
+            y[at + l] = f(x[at + l]);                                                                                  \
+    for (; at < n; at++)                                                                                               \
+        y[at] = f(x[at]);
+
 static void k_exp(bk_real *y, const bk_real *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = exp1(x[i]);
+    EACH(y, x, n, exp1)
 }
 
 static void k_tanh(bk_real *y, const bk_real *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = tanh1(x[i]);
+    EACH(y, x, n, tanh1)
 }
 
 static void k_sigmoid(bk_real *y, const bk_real *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = sigmoid1(x[i]);
+    EACH(y, x, n, sigmoid1)
 }
 
 static inline bk_real lanes_sum(bk_real lane[LANES])
