@@ -110,10 +110,10 @@ static void one_shape(size_t m, size_t k, size_t n, float range, bool add, enum 
         }
         for (size_t j = 0; j < ldc; j++) {
             double old = (double)before[i * ldc + j], unit = j < n ? scale[j] * top / 127 : 0;
-            long sum = 0;
+            double sum = 0; /* of whole numbers, exact */
             for (size_t p = 0; j < n && p < k; p++)
-                sum += ((long)q[0][i * row + p] - 128) * qw[p * n + j];
-            double want = j < n ? (add ? old : 0) + (double)sum * unit : old;
+                sum += (double)(q[0][i * row + p] - 128) * (double)qw[p * n + j];
+            double want = j < n ? (add ? old : 0) + sum * unit : old;
             /* well below one unit of the sum */
             assert_true(fabs((double)c[0][i * ldc + j] - want) <= 3e-7 * (fabs(old) + fabs((double)sum * unit)));
         }
