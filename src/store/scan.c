@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_GROUP 240          /* queries of one group at most, whole panels; 192 KB of vectors of the usual 200 */
-#define TILE      (128 * 1024) /* bytes of the pool in one tile, about; the group lies beside it in the cache */
-#define BATCH     4            /* blocks compared before their candidates are looked at */
-#define LINE      64           /* bytes that memory moves at once; a vector at most */
+#define MAX_GROUP 480         /* queries of one group at most, whole panels; 384 KB of vectors of the usual 200 */
+#define TILE      (64 * 1024) /* bytes of the pool in one tile, about; the group lies beside it in the cache */
+#define BATCH     4           /* blocks compared before their candidates are looked at */
+#define LINE      64          /* bytes that memory moves at once; a vector at most */
 
 const struct bk_scan_kernel *bk_scan_kernel(enum bk_cpu cpu)
 {
@@ -168,6 +168,19 @@ static void offer_batch(const struct scan *s, struct scratch *w, size_t q, size_
     }
 }
 
+/* One block: the rows at `row` against the panel of `vectors` vectors that begins with query q. Meanwhile a part of the
+ * block that is a tile ahead comes into the cache; the panels of a full group get all of it between them. */
+static void compare_block(const struct scan *s, const struct bk_scan_block *b, size_t q, size_t vectors, size_t row)
+{
+    const size_t ahead = row + s->tile, rows = s->kernel->rows, numbers = rows * s->dim;
+    if (ahead + rows <= s->n_pool) {
+        const float *part = s->pool + ahead * s->dim + numbers * q / MAX_GROUP;
+        for (size_t i = 0; i < numbers * vectors * s->kernel->lanes / MAX_GROUP; i += LINE / sizeof *part)
+            __builtin_prefetch(part + i, 0, 2);
+    }
+    s->kernel->compare[vectors - 1](b);
+}
+
 /* The group against the rows [row, end) of the pool. */
 static void compare_tile(const struct scan *s, struct scratch *w, size_t row, size_t end)
 {
@@ -183,7 +196,7 @@ static void compare_tile(const struct scan *s, struct scratch *w, size_t row, si
                 b.pool = stop - i < rows ? s->ragged : s->pool + i * s->dim;
                 b.scores = w->scores + (i - r) * width;
                 b.beyond = w->beyond + (i - r);
-                s->kernel->compare[vectors - 1](&b);
+                compare_block(s, &b, q, vectors, i);
             }
             offer_batch(s, w, q, width, r, stop - r);
         }
