@@ -41,7 +41,8 @@ static inline bool bk_range_inside(uint64_t offset, uint64_t size, uint64_t tota
 }
 /* calloc with the product checked; NULL when it does not fit. */
 void *bk_calloc(size_t n, size_t size);
-/* n * size bytes of anything, for large arrays filled at once: in large pages where the system has them. free() ends it. */
+/* n * size bytes of anything, for large arrays filled at once: in large pages where the system has them, aligned to 64 bytes.
+ * free() ends it. */
 void *bk_alloc_large(size_t n, size_t size);
 
 /* Makes room for one more element of a heap array {T *v; size_t n, cap}: grows by half, keeps `v` on

@@ -50,7 +50,7 @@ int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, e
     }
     NET_WEIGHTS(WEIGHTS_COUNT)
 #undef WEIGHTS_COUNT
-    w->panels = aligned_alloc(64, n);
+    w->panels = bk_alloc_large(n, 1);
     w->joint_words = bk_calloc(joint, sizeof *w->joint_words);
     w->joint_gates = bk_calloc(2 * gates, sizeof *w->joint_gates);
     w->bias = bk_calloc(bk_word_columns(cfg), sizeof *w->bias);
