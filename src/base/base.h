@@ -137,7 +137,7 @@ double bk_now(void); /* seconds, monotonic */
 
 /* ---- processor: which of the kernels compiled for several instruction sets may run ---- */
 
-/* Each set contains those before it. AVX2 means AVX2 and FMA; AVX512 means F, BW, DQ and VL beside them. */
+/* Each set contains those before it. AVX2 means AVX2, FMA and F16C; AVX512 means F, BW, DQ and VL beside them. */
 enum bk_cpu { BK_CPU_PLAIN, BK_CPU_AVX2, BK_CPU_AVX512 };
 /* The best set that processor and operating system have, or a lower one that the environment's BINKIN_CPU
  * (plain, avx2, avx512) asks for. One answer for the life of the process. */
