@@ -49,8 +49,8 @@ static inline size_t bk_weights_size(size_t k, size_t n)
 /* Lays out op(B), k x n. */
 void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
 /* The same in binary16, bk_weights_size() numbers: half the memory, and products of the same bits (of a NaN: a NaN). False: a
- * number is not, bit for bit, one of binary16, or nothing is gained (this processor cannot widen such numbers, or bk_real is double); what lies in the
- * panels then means nothing. */
+ * number is not, bit for bit, one of binary16, or nothing is gained (this processor cannot widen such numbers, or bk_real is
+ * double); what lies in the panels then means nothing. */
 bool bk_weights_pack_half(uint16_t *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
 /* C (m x bk_padded(n), the columns from n on zero) = A (m x k) W, added to C when `add`. */
 void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, const bk_real *a, size_t lda, bool add);
