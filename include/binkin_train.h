@@ -54,8 +54,9 @@ BK_API void bk_dataset_describe(struct bk_dataset_info *out, const struct bk_dat
 /* ---- splits ----------------------------------------------------------- */
 
 /* What never stands on two sides: FUNCTION a binary function (the paper's; variants of one source function then sit on both
- * sides), SOURCE a source function, that is a (project, name), PROJECT a project. */
-enum bk_split_by { BK_SPLIT_FUNCTION, BK_SPLIT_SOURCE, BK_SPLIT_PROJECT };
+ * sides), SOURCE a source function, that is a (project, name), PROJECT a project, FILE a source file of a project; a source
+ * function whose file is not known stands alone there, as by SOURCE. Models store these numbers. */
+enum bk_split_by { BK_SPLIT_FUNCTION, BK_SPLIT_SOURCE, BK_SPLIT_PROJECT, BK_SPLIT_FILE };
 struct bk_split {
     enum bk_split_by by;
     unsigned train, validation, test; /* parts, for example 14:3:3 */

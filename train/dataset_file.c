@@ -363,6 +363,7 @@ static int read_labels(struct bk_dataset *d, struct owner *o, const struct bk_pa
         l->project_key = bk_hash64(l->project, strlen(l->project));
         uint64_t parts[2] = {l->project_key, bk_hash64(l->name, strlen(l->name))};
         l->key = hash_u64s(parts, 2);
+        l->source_key = l->key;
     }
     return check_labels(o->labels, d->n_labels, err);
 }

@@ -29,7 +29,9 @@ struct bk_data_file {
  * somewhere in the project; two functions of unlike labels are never known aliases. */
 struct bk_data_label {
     const char *project, *name; /* of several names the one met first */
+    const char *source;         /* its source file, of several the one met first; NULL: not known */
     uint64_t key, project_key;  /* hashes of the strings: name the label and the project independent of any order */
+    uint64_t source_key;        /* hash of project and source; of a label without source its own key */
 };
 
 struct bk_data_func {
@@ -41,6 +43,8 @@ struct bk_data_func {
     uint32_t n_insns;      /* instructions, those beyond BK_DATA_MAX_WORDS too */
     uint32_t n_words;      /* kept words, 1 .. BK_DATA_MAX_WORDS */
     const uint32_t *words; /* ids into the data set's words, linear address order */
+    uint32_t n_immediates;
+    const uint32_t *immediates; /* numbers of the data set's immediates, in the order of the instructions */
 };
 
 struct bk_dataset {
@@ -50,6 +54,9 @@ struct bk_dataset {
     const struct bk_data_label *labels;
     const struct bk_data_file *files;
     const struct bk_strtab *words; /* every word of every function, in order of first use; no word is unknown here */
+    bool has_immediates;           /* false: a file of format 1.0, which says nothing of them */
+    size_t n_immediates;
+    const int64_t *immediates; /* every value of every function, each once */
     void *owner;
 };
 static inline enum bk_arch bk_data_arch(const struct bk_dataset *d, size_t i)

@@ -22,6 +22,10 @@ const char *bk_word_unknown(enum bk_arch arch);
 const char *bk_word_end(enum bk_arch arch);
 /* Writes the word of one instruction, NUL-terminated, and returns its length. */
 size_t bk_word_write(char out[BK_WORD_MAX], enum bk_arch arch, const struct bk_insn *insn);
+/* The mnemonic inside a word that bk_word_write wrote, without the architecture's prefix: "mov" of "X_mov_eax,[rbp*1+-8]",
+ * "rep_movsb" of "X_rep_movsb_[rdi*1+0],[rsi*1+0]". *opcode points into `word` and has no NUL of its own; its length is
+ * returned, 0 for any other text (the unknown and end words, padding). */
+size_t bk_word_opcode(const char **opcode, const char *word);
 
 /* A function as the sequence models see it: ids of its words in linear address order. */
 struct bk_word_seq {
