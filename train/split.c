@@ -21,7 +21,7 @@ static int by_rank(const void *a, const void *b)
     return (x->item > y->item) - (x->item < y->item);
 }
 
-static uint64_t unit_rank(uint64_t seed, uint64_t key)
+uint64_t bk_key_rank(uint64_t seed, uint64_t key)
 {
     uint8_t bytes[16];
     for (int i = 0; i < 8; i++) {
@@ -80,7 +80,7 @@ int bk_split_parts(uint8_t *part, const struct bk_dataset *d, const struct bk_sp
     }
     for (size_t i = 0; i < n; i++) {
         uint64_t key = by_function ? d->v[i].key : label_unit(&d->labels[i], s->by);
-        u[i] = (struct unit){unit_rank(s->seed, key), key, (uint32_t)i};
+        u[i] = (struct unit){bk_key_rank(s->seed, key), key, (uint32_t)i};
     }
     cut_units(by_function ? part : part_of_label, u, n, s);
     for (size_t i = 0; i < d->n && !by_function; i++)

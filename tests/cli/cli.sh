@@ -257,9 +257,48 @@ train_resumed() { run train model --resume -o stopped.bkm $model_args && [ "$rc"
 train_foreign() { run train model -o f.bkm --words base-O0.so layout.data; one_trouble && tells '^binkin: base-O0.so: ' && [ ! -e f.bkm ]; }
 train_half() { # shellcheck disable=SC2086
     run train model --half -o half.bkm $model_args && [ "$rc" = 0 ] && [ "$(wc -c <half.bkm)" -lt $(($(wc -c <whole.bkm) * 6 / 10)) ]; }
-eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ "$rc" = 0 ] && has 'AUC 0\.[0-9]*, AP' && has 'pool 5, '; }
+eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ "$rc" = 0 ] && has '^  whole.bkm  *0\.[0-9]* (0\.[0-9]*-[01]\.[0-9]*)' && has '^  @5 '; }
 eval_json() { run eval --json -m whole.bkm --pool 5 --pool 10 layout.data && json 0 && has '"pool":10'; }
-eval_baseline() { run eval --baseline --pool 5 layout.data && [ "$rc" = 0 ] && has 'baseline'; }
+# A record for each axis and subject; what cannot be judged is named.
+eval_axes() {
+    run eval --json -m whole.bkm --baseline counts --baseline minhash --axis XO --axis XA --pool 5 --pool 10000 layout.data && json 0 &&
+        [ "$(wc -l <out)" = 6 ] && [ "$(grep -c '"axis":"XO".*"skipped_pools":\[{"pool":10000,' out)" = 3 ] &&
+        [ "$(grep -c '"axis":"XA".*"skipped":"no pair"' out)" = 3 ]
+}
+eval_skips() { run eval --baseline counts --axis XO --axis XA --pool 10000 layout.data && [ "$rc" = 0 ] && has '^XA: skipped: no pair among ' && has '^  XO @10,000: skipped: [0-9]* candidates$'; }
+eval_nothing() { run eval --baseline counts --axis XA layout.data; one_trouble && tells 'has a right answer on any axis'; }
+eval_baselines() {
+    run eval --baseline counts --baseline tfidf-words --baseline tfidf-opcodes --baseline minhash --min-blocks 2 --identical opcodes --unseen --pool 5 layout.data
+    [ "$rc" = 0 ] && has ' of 2 basic blocks or more.* seen in training left out; matches of identical opcodes not drawn' && ! has 'default'
+}
+eval_trial() { # asked again, it gives the same but for the time it took
+    run eval --json --baseline counts --axis XO --axis XM --seed 3 --pool 5 --write-trial t.jsonl layout.data && json 0 && cp out first &&
+        run eval --json --baseline counts --trial t.jsonl --pool 5 layout.data && json 0 &&
+        sed 's/"seconds_embedding.*_per_second":[^,]*,//' first >a && sed 's/"seconds_embedding.*_per_second":[^,]*,//' out >b && cmp a b >>err && [ -s a ]
+}
+eval_trial_twice() { wrong 'says axes, queries' eval --trial t.jsonl --axis XO layout.data; }
+eval_trial_broken() { sed 2d t.jsonl >cut.jsonl && run eval --baseline counts --trial cut.jsonl layout.data; one_trouble && tells '^binkin: cut.jsonl: .* lines of axis XO'; }
+eval_other_split() {
+    run train model -o other.bkm --words t.words --epochs 1 --max-insns 15 --pairs 50 --parts 6:2:2 layout.data
+    run train i2v -o o.words --min-count 1 --epochs 1 --parts 6:2:2 layout.data && run train model -o other.bkm --words o.words --epochs 1 --max-insns 15 --pairs 50 --parts 6:2:2 layout.data &&
+        run eval -m whole.bkm -m other.bkm layout.data; one_trouble && tells 'other.bkm was trained under another split than whole.bkm'
+}
+eval_plot() { # without gnuplot: its package is named
+    run eval -m whole.bkm --baseline counts --axis XO --axis XM --pool 5 --plot plots layout.data
+    if command -v gnuplot >/dev/null; then
+        [ "$rc" = 0 ] && quiet && for picture in XO XM loss; do
+            grep -q '</svg>' plots/$picture.svg && [ "$(head -c 4 plots/$picture.png | tail -c 3)" = PNG ] || return 1
+        done && grep -q 'whole.bkm' plots/loss.svg && grep -q 'counts' plots/XO.svg
+    else
+        one_trouble && tells 'gnuplot-nox'
+    fi
+}
+eval_plot_broken() {
+    mkdir -p fake && printf '#!/bin/sh\necho "line 0: out of ink" >&2\nexit 1\n' >fake/gnuplot && chmod +x fake/gnuplot
+    PATH=$work/fake:$PATH run eval --baseline counts --plot plots layout.data
+    one_trouble && tells '^binkin: --plot: gnuplot failed: line 0: out of ink$'
+}
+eval_plot_missing() { PATH=$work/nowhere run eval --baseline counts --plot plots layout.data; one_trouble && tells 'gnuplot-nox'; }
 eval_foreign() { run eval -m whole.bkm base-O0.so; one_trouble && tells '^binkin: base-O0.so: '; }
 trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1'; }
 
@@ -291,7 +330,10 @@ try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
 try "too few operands" wrong 'an operand is missing' match base-O0.so
 try "too many operands" wrong '3 operands are too many' match a b c
 try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
-try "bad split" wrong 'function, source or project' eval --split file x
+try "bad split" wrong 'function, source, project or file' eval --split folder x
+try "bad axis" wrong 'there is XO, XC' eval --axis XY x
+try "bad baseline" wrong 'there is counts' eval --baseline safe x
+try "bad filter" wrong 'there is keep, words' eval --identical all x
 try "no output named" wrong 'dataset: -o FILE' dataset base-O0.a
 
 try "info: an archive" info_archive
@@ -373,7 +415,17 @@ try "train model: foreign word vectors" train_foreign
 try "train model: --half" train_half
 try "eval" eval_model
 try "eval: JSON" eval_json
-try "eval: baseline" eval_baseline
+try "eval: axes, and what is skipped, in JSON" eval_axes
+try "eval: what is skipped is named" eval_skips
+try "eval: nothing to judge" eval_nothing
+try "eval: baselines and filters" eval_baselines
+try "eval: a trial asked again" eval_trial
+try "eval: a trial and what it says already" eval_trial_twice
+try "eval: a trial without one of its lines" eval_trial_broken
+try "eval: models of two splits" eval_other_split
+try "eval: pictures" eval_plot
+try "eval: gnuplot fails" eval_plot_broken
+[ -n "${MESON_EXE_WRAPPER-}" ] || try "eval: no gnuplot" eval_plot_missing
 try "eval: not a data set" eval_foreign
 try "match with the trained model" trained_matches
 echo "1..$n"

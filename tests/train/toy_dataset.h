@@ -34,7 +34,8 @@ static inline struct toy *toy_new(size_t n_labels, size_t mean, bool uneven, siz
     t->funcs = calloc(n_labels * 2 * mean, sizeof *t->funcs);
     t->ids = calloc(n_labels * 2 * mean * words_each + 1, sizeof *t->ids);
     t->files = calloc(1, sizeof *t->files);
-    t->files[0].arch = BK_ARCH_AMD64;
+    t->files[0] = (struct bk_data_file){
+        .path = "toy", .project = "toy", .version = "1", .compiler = "gcc-12", .level = "O2", .arch = BK_ARCH_AMD64};
     t->words = bk_strtab_new();
     size_t n = 0;
     for (size_t l = 0; l < n_labels; l++) {
