@@ -547,7 +547,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
         {"queries", 0, CLI_SIZE, &j.ask.queries, "N", "queries of an axis (default: 1000)"},
         {"pairs", 0, CLI_SIZE, &j.ask.pairs, "N",
          "pairs of an axis for AUC and AP, half of them similar (default: 20000)"},
-        {"split", 0, CLI_SPLIT_BY, &j.ask.split.by, "BY", "with --parts: function, source (default), project or file"},
+        {"split", 0, CLI_SPLIT_BY, &j.ask.split.by, "BY", "with --parts: function, source (default), file or project"},
         {"parts", 0, CLI_PARTS, &j.ask.split, "T:V:E",
          "parts for training, validation and test (default: as the models were trained; 8:1:1 for baselines alone)"},
         {"split-seed", 0, CLI_U64, &j.ask.split.seed, "N", "with --parts: draws the parts (default: 1)"},

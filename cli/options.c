@@ -166,7 +166,7 @@ static const char *store(const struct cli_option *o, const char *s)
         return NULL;
     }
     case CLI_SPLIT_BY:
-        return parse_split_by(o->to, s) ? NULL : "function, source, project or file";
+        return parse_split_by(o->to, s) ? NULL : "function, source, file or project";
     case CLI_PARTS:
         return parse_parts(o->to, s) ? NULL : "TRAIN:VALIDATION:TEST, for example 8:1:1";
     }

@@ -279,7 +279,6 @@ eval_trial() { # asked again, it gives the same but for the time it took
 eval_trial_twice() { wrong 'says axes, queries' eval --trial t.jsonl --axis XO layout.data; }
 eval_trial_broken() { sed 2d t.jsonl >cut.jsonl && run eval --baseline counts --trial cut.jsonl layout.data; one_trouble && tells '^binkin: cut.jsonl: .* lines of axis XO'; }
 eval_other_split() {
-    run train model -o other.bkm --words t.words --epochs 1 --max-insns 15 --pairs 50 --parts 6:2:2 layout.data
     run train i2v -o o.words --min-count 1 --epochs 1 --parts 6:2:2 layout.data && run train model -o other.bkm --words o.words --epochs 1 --max-insns 15 --pairs 50 --parts 6:2:2 layout.data &&
         run eval -m whole.bkm -m other.bkm layout.data; one_trouble && tells 'other.bkm was trained under another split than whole.bkm'
 }
@@ -330,7 +329,7 @@ try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
 try "too few operands" wrong 'an operand is missing' match base-O0.so
 try "too many operands" wrong '3 operands are too many' match a b c
 try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
-try "bad split" wrong 'function, source, project or file' eval --split folder x
+try "bad split" wrong 'function, source, file or project' eval --split folder x
 try "bad axis" wrong 'there is XO, XC' eval --axis XY x
 try "bad baseline" wrong 'there is counts' eval --baseline safe x
 try "bad filter" wrong 'there is keep, words' eval --identical all x
