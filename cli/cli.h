@@ -119,7 +119,6 @@ struct cli_series {
 struct cli_panel {
     const char *title, *x_label, *y_label;
     bool log_x, unit_y; /* unit_y: from 0 to 1 */
-    const char *key;    /* where the titles stand: "bottom right" */
     const struct cli_series *series;
     size_t n;
 };

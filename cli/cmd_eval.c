@@ -282,9 +282,9 @@ static bool plot_axis(const struct judging *j, enum bk_axis a)
     struct cli_series series[3][MAX_SUBJECTS];
     char titles[3][MAX_SUBJECTS][96], title[128], recall[64] = "Recall@k";
     struct cli_panel panels[3] = {
-        {"ROC (AUC)", "false positive rate", "true positive rate", false, true, "bottom right", series[0], j->n},
-        {"precision-recall (AP)", "recall", "precision", false, true, "bottom left", series[1], j->n},
-        {recall, "k", "recall", true, true, "bottom right", series[2], j->n}};
+        {"ROC (AUC)", "false positive rate", "true positive rate", false, true, series[0], j->n},
+        {"precision-recall (AP)", "recall", "precision", false, true, series[1], j->n},
+        {recall, "k", "recall", true, true, series[2], j->n}};
     for (size_t i = 0; i < j->n; i++) {
         const struct subject *s = &j->subjects[i];
         const struct bk_judged_axis *x = &s->judged.axes[a];
@@ -324,9 +324,8 @@ static bool plot_loss(const struct judging *j)
 {
     struct cli_series series[2][MAX_SUBJECTS];
     static const char *const keys[2] = {"loss", "validation_auc"};
-    struct cli_panel panels[2] = {
-        {"training loss", "epoch", "mean loss of a pair", false, false, "top right", series[0], 0},
-        {"validation", "epoch", "AUC", false, false, "bottom right", series[1], 0}};
+    struct cli_panel panels[2] = {{"training loss", "epoch", "mean loss of a pair", false, false, series[0], 0},
+                                  {"validation", "epoch", "AUC", false, false, series[1], 0}};
     double *held[3 * MAX_SUBJECTS];
     size_t n_held = 0;
     for (size_t i = 0; i < j->n; i++) {
@@ -439,6 +438,17 @@ static bool choose_split(struct judging *j)
 
 /* ---- the whole ------------------------------------------------------------------ */
 
+/* A model that was trained on what is asked knows the answers. */
+static void note_leaks(const struct judging *j)
+{
+    struct bk_split own;
+    for (size_t i = 0; i < j->n; i++) {
+        const struct subject *s = &j->subjects[i];
+        if (s->model && !bk_model_split(&own, s->model, j->d, NULL) && !same_split(&own, &j->info.options.split))
+            cli_note("%s was trained under another split of this data set: it may have seen what is asked", s->name);
+    }
+}
+
 static bool make_trial(struct judging *j)
 {
     struct bk_error err = {0};
@@ -454,6 +464,7 @@ static bool make_trial(struct judging *j)
     if (rc)
         return trouble(&err);
     bk_trial_describe(&j->info, j->trial);
+    note_leaks(j);
     return true;
 }
 

@@ -93,8 +93,8 @@ static void write_panel(FILE *f, const struct cli_panel *panel, size_t p)
     write_text(f, panel->x_label);
     fprintf(f, "\nset ylabel ");
     write_text(f, panel->y_label);
-    fprintf(f, "\n%s logscale x\nset autoscale\nset xtics auto\nset ytics auto\n%s\nset key %s\nplot ",
-            panel->log_x ? "set" : "unset", panel->unit_y ? "set yrange [0:1.02]; set ytics 0.2" : "", panel->key);
+    fprintf(f, "\n%s logscale x\nset autoscale\nset xtics auto\nset ytics auto\n%s\nplot ",
+            panel->log_x ? "set" : "unset", panel->unit_y ? "set yrange [0:1.02]; set ytics 0.2" : "");
     for (size_t s = 0; s < panel->n; s++) {
         fprintf(f, "%s$data_%zu_%zu using 1:2 with %s lw 2 dt %zu lc rgb '%s' title ", s ? ", " : "", p, s,
                 panel->series[s].n == 1 ? "points" : "lines", s / CLI_COUNT(colors) + 1, colors[s % CLI_COUNT(colors)]);
@@ -110,11 +110,12 @@ bool cli_plot(const char *dir, const char *name, const char *title, const struct
     if (!f)
         return run_gnuplot(f, dir);
     write_data(f, panels, n);
-    fprintf(f, "set grid lc rgb '#dddddd'\nset border 3\nset tics nomirror\n");
+    fprintf(f, "set grid lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset key below vertical maxcols 2 samplen 2 "
+               "height 1\n");
     for (size_t i = 0; i < CLI_COUNT(terminals); i++) {
         fprintf(f,
-                "set terminal %s noenhanced size %zu,560 font 'sans,12' background rgb 'white'\nset output '%s.%s'\n",
-                terminals[i][0], 540 * n, name, terminals[i][1]);
+                "set terminal %s noenhanced size %zu,%zu font 'sans,12' background rgb 'white'\nset output '%s.%s'\n",
+                terminals[i][0], 540 * n, 460 + 19 * panels[0].n, name, terminals[i][1]);
         fprintf(f, "set multiplot layout 1,%zu title ", n);
         write_text(f, title);
         fputc('\n', f);

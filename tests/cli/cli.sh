@@ -280,7 +280,8 @@ eval_trial_twice() { wrong 'says axes, queries' eval --trial t.jsonl --axis XO l
 eval_trial_broken() { sed 2d t.jsonl >cut.jsonl && run eval --baseline counts --trial cut.jsonl layout.data; one_trouble && tells '^binkin: cut.jsonl: .* lines of axis XO'; }
 eval_other_split() {
     run train i2v -o o.words --min-count 1 --epochs 1 --parts 6:2:2 layout.data && run train model -o other.bkm --words o.words --epochs 1 --max-insns 15 --pairs 50 --parts 6:2:2 layout.data &&
-        run eval -m whole.bkm -m other.bkm layout.data; one_trouble && tells 'other.bkm was trained under another split than whole.bkm'
+        run eval -m whole.bkm -m other.bkm layout.data; one_trouble && tells 'other.bkm was trained under another split than whole.bkm' &&
+        run eval -m whole.bkm -m other.bkm --parts 8:1:1 --pool 5 layout.data && [ "$rc" = 0 ] && tells '^other.bkm was .*may have seen' && ! tells 'whole.bkm was'
 }
 eval_plot() { # without gnuplot: its package is named
     run eval -m whole.bkm --baseline counts --axis XO --axis XM --pool 5 --plot plots layout.data
