@@ -86,7 +86,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
     const struct cli_option options[] = {
         CLI_OPT_MODEL(&model_path),
         {"baseline", 0, CLI_FLAG, &j.baseline, NULL, "judge the cosine of word counts instead of a model"},
-        {"split", 0, CLI_SPLIT_BY, &split.by, "BY", "with --parts: function, source (default) or project"},
+        {"split", 0, CLI_SPLIT_BY, &split.by, "BY", "with --parts: function, source (default), file or project"},
         {"parts", 0, CLI_PARTS, &split, "T:V:E",
          "parts for training, validation and test (default: as the model was trained; 8:1:1 for the baseline)"},
         {"split-seed", 0, CLI_U64, &split.seed, "N", "with --parts: draws the parts (default: 1)"},
