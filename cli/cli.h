@@ -90,7 +90,8 @@ int cli_parse(int *operand, const struct cli_command *cmd, int argc, char **argv
     }
 
 /* What a data set holds, as `dataset` and `info` print it (cmd_dataset.c). */
-void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool json, int *status);
+void cli_dataset_info(const struct bk_dataset_info *d, const struct bk_dataset *set, const char *path, bool json,
+                      int *status);
 
 /* ---- targets: FILE, FILE:NAME, FILE:0xADDR (target.c) -------------------- */
 

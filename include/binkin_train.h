@@ -16,8 +16,9 @@ extern "C" {
 
 struct bk_labelled_file {
     const char *path;
-    const char *project, *version, *compiler,
-        *level; /* "openssl", "3.0.20", "gcc-12", "O2"; the architecture is the file's own */
+    const char *project, *version, *compiler, *level; /* "openssl", "3.0.20", "gcc-12", "O2" */
+    const char *arch;   /* NULL: the file's own; else a file of another (Debian's name) is refused */
+    const char *sha256; /* NULL, or what the file's bytes must have, in hexadecimal */
 };
 struct bk_dataset_options {
     unsigned threads;
@@ -39,10 +40,16 @@ struct bk_dataset_info {
     uint64_t n_word_total;                   /* kept words, at most 1,000 a function */
     size_t n_partial;                        /* kept functions with bytes that could not be decoded */
     uint64_t bytes_bad;                      /* those bytes */
+    bool has_immediates;                     /* false: a file of format 1.0 */
+    size_t n_immediates;                     /* distinct values */
+    size_t n_with_immediates;                /* functions that have one */
+    size_t n_sources;                        /* distinct (project, source file) */
+    size_t n_with_source;                    /* labels whose source file is known */
     uint64_t hash;
 };
-/* Builds a data-set file of every named function: its label, where it is, its words. Names of one project that share an
- * address in any of its files are one label. Fails only when nothing at all could be read or written. */
+/* Builds a data-set file of every named function: its label, where it is, its words and immediates. Names of one project that
+ * share an address in any of its files are one label. A file that cannot be read or is not what its labels say is told to
+ * `trouble` and counted in n_failed_files. Fails only when nothing at all could be read or written. */
 BK_API BK_MUST_CHECK int bk_dataset_build(struct bk_dataset_info *info, const char *out_path,
                                           const struct bk_labelled_file *files, size_t n,
                                           const struct bk_dataset_options *opt, struct bk_error *err);
@@ -50,6 +57,16 @@ struct bk_dataset;
 BK_API BK_MUST_CHECK int bk_dataset_open(struct bk_dataset **out, const char *path, struct bk_error *err);
 BK_API void bk_dataset_close(struct bk_dataset *d);
 BK_API void bk_dataset_describe(struct bk_dataset_info *out, const struct bk_dataset *d);
+
+/* What the functions of a data set are divided into by one kind of label. */
+enum bk_dataset_label { BK_DATASET_ARCH, BK_DATASET_COMPILER, BK_DATASET_LEVEL, BK_DATASET_PROJECT };
+struct bk_dataset_share {
+    const char *value; /* lives as long as the data set */
+    size_t n_functions, n_labels;
+};
+/* *out: *n shares in the order of the bytes of `value`, to be freed with free(). Each function is in one of them. */
+BK_API BK_MUST_CHECK int bk_dataset_shares(struct bk_dataset_share **out, size_t *n, const struct bk_dataset *d,
+                                           enum bk_dataset_label by, struct bk_error *err);
 
 /* ---- splits ----------------------------------------------------------- */
 

@@ -92,7 +92,8 @@ static int fill_options(struct trainer *t, const struct bk_train_options *opt, s
 
 static const char *split_name(enum bk_split_by by)
 {
-    return by == BK_SPLIT_FUNCTION ? "function" : by == BK_SPLIT_SOURCE ? "source" : "project";
+    static const char *const names[] = {"function", "source", "project", "file"}; /* by enum bk_split_by */
+    return names[by];
 }
 
 /* A JSON integer, or text where 63 bits do not hold it. */

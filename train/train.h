@@ -15,7 +15,7 @@
 #define BK_DATA_MAX_WORDS 1000
 
 #define BK_DATA_MAJOR 1
-#define BK_DATA_MINOR 0
+#define BK_DATA_MINOR 1
 
 /* One image: an input file, or one member of an input archive. Strings belong to the data set. */
 struct bk_data_file {

@@ -228,8 +228,8 @@ full_disk() { [ -c /dev/full ] || return 0; "$binkin" functions base-O0.so >/dev
 
 layout() {
     for level in O0 O2; do
-        mkdir -p "data/binkin-0.1/amd64-gcc-12-$level" && cp base-$level.a "data/binkin-0.1/amd64-gcc-12-$level/libbase.a"
-        printf 'data/binkin-0.1/amd64-gcc-12-%s/libbase.a\tbinkin\t0.1\tgcc-12\t%s\n' $level $level
+        mkdir -p "data/binkin-0.1/$arch-gcc-12-$level" && cp base-$level.a "data/binkin-0.1/$arch-gcc-12-$level/libbase.a"
+        printf "data/binkin-0.1/$arch-gcc-12-%s/libbase.a\tbinkin\t0.1\tgcc-12\t%s\n" $level $level
     done >table.tsv
     echo hello >data/README
 }
@@ -237,10 +237,27 @@ dataset_layout() { layout && run dataset -o layout.data data && [ "$rc" = 0 ] &&
 dataset_manifest() { run dataset --json -o table.data --manifest table.tsv && [ "$rc" = 0 ] && quiet && json 0 && cmp layout.data table.data >err; }
 dataset_labels_count() { sed 's/gcc-12/gcc-13/2' table.tsv >other.tsv && run dataset -o other.data --manifest other.tsv && [ "$rc" = 0 ] && ! cmp -s layout.data other.data; }
 dataset_options() { run dataset -o o.data --project binkin base-O0.a && [ "$rc" = 0 ] && has '  files  *1$'; }
-dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data amd64-gcc-12-O0 amd64-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
+dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data $arch-gcc-12-O0 $arch-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
 dataset_unlabelled() { run dataset -o no.data base-O0.a; [ "$rc" = 2 ] && tells '^binkin: base-O0.a: .*--project' && [ ! -e no.data ]; }
-dataset_bad_file() { cp text.c data/binkin-0.1/amd64-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/amd64-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'could not be used  *1$'; }
-dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ "$rc" = 2 ] && tells '^binkin: bad.tsv: line 1: '; }
+dataset_bad_file() { cp text.c data/binkin-0.1/$arch-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/$arch-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'labels say  *1$'; }
+dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ "$rc" = 2 ] && tells '^binkin: bad.tsv: line 1: ' && [ ! -e no.data ]; }
+# header TAB rows: the same files with the columns that the first line names
+columns() {
+    printf '#level\tsha256\tfile\tpath\tarch\tproject\tversion\tcompiler\n'
+    for level in O0 O2; do
+        path=data/binkin-0.1/$arch-gcc-12-$level/libbase.a
+        printf '%s\t%s\tlibbase.a\t%s\t%s\tbinkin\t0.1\tgcc-12\n' $level "$(sha256sum <$path | cut -d' ' -f1)" $path "$arch"
+    done
+}
+dataset_columns() { columns >columns.tsv && run dataset -o columns.data --manifest columns.tsv && [ "$rc" = 0 ] && quiet && cmp layout.data columns.data >err; }
+# refused, counted, and the rest is written
+dataset_refused() { run dataset -o refused.data --manifest refused.tsv; [ "$rc" = 2 ] && has '  files  *2$' && has 'labels say  *1$' && tells "$1" && tells '^1 of 2 files are not in refused.data$' && run info refused.data && has 'labels say  *1$'; }
+dataset_wrong_arch() { columns | sed "2s/\t$arch\t/\tmips64el\t/" >refused.tsv && dataset_refused 'libbase.a(.*): little-endian code for .*mips64el'; }
+dataset_wrong_sum() { columns | sed '3s/\t[0-9a-f]\{60\}/\t012301230123012301230123012301230123012301230123012301230123/' >refused.tsv && dataset_refused 'libbase.a: its SHA-256 is'; }
+dataset_missing() { columns | sed '3s/libbase.a\t'"$arch"'/nothing.a\t'"$arch"'/' >refused.tsv && dataset_refused 'nothing.a: '; }
+dataset_wrong_folder() { mkdir -p wrong/binkin-0.1/mips-gcc-12-O0 && cp base-O0.a wrong/binkin-0.1/mips-gcc-12-O0 && run dataset -o wrong.data wrong data; [ "$rc" = 2 ] && has '  files  *3$' && has 'labels say  *1$' && tells 'its label says mips$'; }
+dataset_info() { run info layout.data && [ "$rc" = 0 ] && quiet && has '^  architecture ' && has "^    $arch  " && has '^    gcc-12 ' && has '^    O2 ' && has '^    binkin ' && has 'functions with immediates  *[1-9]' && has 'source file is known  *[1-9]' && run info --json layout.data && json 0 && has '"by_level":\[{"value":"O0",'; }
+dataset_by_file() { run train i2v -o f.words --min-count 1 --epochs 1 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ] && run eval --baseline --pool 5 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ]; }
 train_words() { run train i2v -o t.words --min-count 1 --epochs 1 layout.data && [ "$rc" = 0 ] && quiet && has 'word vectors'; }
 train_words_json() { run train i2v --json -o t2.words --min-count 1 --epochs 1 -t 3 layout.data && json 0 && cmp t.words t2.words >err; }
 insns=40
@@ -399,6 +416,13 @@ try "a full disk is told" full_disk
 
 try "dataset: labels from the layout" dataset_layout
 try "dataset: a table says the same" dataset_manifest
+try "dataset: ... and one with named columns" dataset_columns
+try "dataset: a label of another architecture" dataset_wrong_arch
+try "dataset: ... in the layout" dataset_wrong_folder
+try "dataset: another SHA-256" dataset_wrong_sum
+try "dataset: a table with a missing file" dataset_missing
+try "dataset: what is in it, by label" dataset_info
+try "dataset: divided by source file" dataset_by_file
 try "dataset: labels are part of the file" dataset_labels_count
 try "dataset: labels from options" dataset_options
 try "dataset: labels from where the directory really is" dataset_inside
