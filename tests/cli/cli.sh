@@ -257,7 +257,7 @@ dataset_wrong_sum() { columns | sed '3s/\t[0-9a-f]\{60\}/\t012301230123012301230
 dataset_missing() { columns | sed '3s/libbase.a\t'"$arch"'/nothing.a\t'"$arch"'/' >refused.tsv && dataset_refused 'nothing.a: '; }
 dataset_wrong_folder() { mkdir -p wrong/binkin-0.1/mips-gcc-12-O0 && cp base-O0.a wrong/binkin-0.1/mips-gcc-12-O0 && run dataset -o wrong.data wrong data; [ "$rc" = 2 ] && has '  files  *3$' && has 'labels say  *1$' && tells 'its label says mips$'; }
 dataset_info() { run info layout.data && [ "$rc" = 0 ] && quiet && has '^  architecture ' && has "^    $arch  " && has '^    gcc-12 ' && has '^    O2 ' && has '^    binkin ' && has 'functions with immediates  *[1-9]' && has 'source file is known  *[1-9]' && run info --json layout.data && json 0 && has '"by_level":\[{"value":"O0",'; }
-dataset_by_file() { run train i2v -o f.words --min-count 1 --epochs 1 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ] && run eval --baseline --pool 5 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ]; }
+dataset_by_file() { run train i2v -o f.words --min-count 1 --epochs 1 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ] && run eval --baseline counts --pool 5 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ]; }
 train_words() { run train i2v -o t.words --min-count 1 --epochs 1 layout.data && [ "$rc" = 0 ] && quiet && has 'word vectors'; }
 train_words_json() { run train i2v --json -o t2.words --min-count 1 --epochs 1 -t 3 layout.data && json 0 && cmp t.words t2.words >err; }
 insns=40
@@ -285,7 +285,7 @@ eval_axes() {
 eval_skips() { run eval --baseline counts --axis XO --axis XA --pool 10000 layout.data && [ "$rc" = 0 ] && has '^XA: skipped: no pair among ' && has '^  XO @10,000: skipped: [0-9]* candidates$'; }
 eval_nothing() { run eval --baseline counts --axis XA layout.data; one_trouble && tells 'has a right answer on any axis'; }
 eval_baselines() {
-    run eval --baseline counts --baseline tfidf-words --baseline tfidf-opcodes --baseline minhash --min-blocks 2 --identical opcodes --unseen --pool 5 layout.data
+    run eval --baseline counts --baseline tfidf-words --baseline tfidf-opcodes --baseline tfidf-immediates --baseline tfidf --baseline minhash --min-blocks 2 --identical opcodes --unseen --pool 5 layout.data
     [ "$rc" = 0 ] && has ' of 2 basic blocks or more.* seen in training left out; matches of identical opcodes not drawn' && ! has 'default'
 }
 eval_trial() { # asked again, it gives the same but for the time it took
