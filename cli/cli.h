@@ -1,4 +1,4 @@
-/* The command line: one table of commands (main.c), each in its cmd_*.c, over options.c, target.c and output.c.
+/* The command line: one table of commands (main.c), each in its cmd_*.c, over options.c, target.c, plot.c and output.c.
  * Includes include/ and jansson only.
  *
  * Exit status: 0 fine, 1 a comparison or threshold said no, 2 trouble. A trouble is one line on stderr and
@@ -33,6 +33,7 @@ extern const struct cli_command cli_info, cli_functions, cli_embed, cli_compare,
 enum cli_option_kind {
     CLI_FLAG,     /* bool */
     CLI_TEXT,     /* const char * */
+    CLI_TEXTS,    /* struct cli_texts: may be given several times */
     CLI_UNSIGNED, /* unsigned or uint32_t */
     CLI_SIZE,     /* size_t */
     CLI_U64,      /* uint64_t */
@@ -43,6 +44,11 @@ enum cli_option_kind {
 };
 struct cli_sizes {
     size_t v[8], n;
+};
+#define CLI_MAX_TEXTS 16
+struct cli_texts {
+    const char *v[CLI_MAX_TEXTS];
+    size_t n;
 };
 /* The one description of an option: parsing and --help both read it. */
 struct cli_option {
@@ -84,7 +90,8 @@ int cli_parse(int *operand, const struct cli_command *cmd, int argc, char **argv
     }
 
 /* What a data set holds, as `dataset` and `info` print it (cmd_dataset.c). */
-void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool json, int *status);
+void cli_dataset_info(const struct bk_dataset_info *d, const struct bk_dataset *set, const char *path, bool json,
+                      int *status);
 
 /* ---- targets: FILE, FILE:NAME, FILE:0xADDR (target.c) -------------------- */
 
@@ -101,6 +108,25 @@ bool cli_target_open(struct cli_target *t, const char *text, int *status);
 /* The same of a second operand: of the same file as `first`, it uses what is open, and must be closed before it. */
 bool cli_target_open_second(struct cli_target *t, const struct cli_target *first, const char *text, int *status);
 void cli_target_close(struct cli_target *t);
+
+/* ---- pictures (plot.c) ---------------------------------------------------- */
+
+/* One line of a panel: y over x. Borrowed. */
+struct cli_series {
+    const char *title;
+    const double *x, *y;
+    size_t n;
+};
+struct cli_panel {
+    const char *title, *x_label, *y_label;
+    bool log_x, unit_y; /* unit_y: from 0 to 1 */
+    const struct cli_series *series;
+    size_t n;
+};
+/* Draws panels side by side into DIR/NAME.svg and DIR/NAME.png by gnuplot. False: a trouble was printed. */
+bool cli_plot(const char *dir, const char *name, const char *title, const struct cli_panel *panels, size_t n);
+/* Makes the directory where it is missing, and sees that there is a gnuplot. False: a trouble was printed. */
+bool cli_plot_ready(const char *dir);
 
 /* ---- output (output.c) --------------------------------------------------- */
 

@@ -11,7 +11,7 @@
 #define MAX_DEPTH 32
 
 struct labels {
-    const char *project, *version, *compiler, *level;
+    const char *project, *version, *compiler, *level, *arch, *sha256;
 };
 
 /* Inputs found so far; each string of an entry is its own allocation. */
@@ -28,7 +28,8 @@ struct inputs {
 static void inputs_free(struct inputs *in)
 {
     for (size_t i = 0; i < in->n; i++) {
-        const char *strings[] = {in->v[i].path, in->v[i].project, in->v[i].version, in->v[i].compiler, in->v[i].level};
+        const char *strings[] = {in->v[i].path,  in->v[i].project, in->v[i].version, in->v[i].compiler,
+                                 in->v[i].level, in->v[i].arch,    in->v[i].sha256};
         for (size_t k = 0; k < CLI_COUNT(strings); k++) {
             union {
                 const char *in;
@@ -38,6 +39,14 @@ static void inputs_free(struct inputs *in)
         }
     }
     free(in->v);
+}
+
+static const char *copy(struct inputs *in, const char *s)
+{
+    const char *out = strdup(s);
+    if (!out)
+        in->status = cli_complain("out of memory");
+    return out;
 }
 
 static void add(struct inputs *in, const char *path, const struct labels *l)
@@ -53,14 +62,13 @@ static void add(struct inputs *in, const char *path, const struct labels *l)
         in->cap = cap;
     }
     struct bk_labelled_file *f = &in->v[in->n++];
-    f->path = strdup(path);
-    f->project = strdup(l->project ? l->project : "-");
-    f->version = strdup(l->version ? l->version : "-");
-    f->compiler = strdup(l->compiler ? l->compiler : "-");
-    f->level = strdup(l->level ? l->level : "-");
-    if (f->path && f->project && f->version && f->compiler && f->level)
-        return;
-    in->status = cli_complain("out of memory");
+    *f = (struct bk_labelled_file){.path = copy(in, path),
+                                   .project = copy(in, l->project ? l->project : "-"),
+                                   .version = copy(in, l->version ? l->version : "-"),
+                                   .compiler = copy(in, l->compiler ? l->compiler : "-"),
+                                   .level = copy(in, l->level ? l->level : "-"),
+                                   .arch = l->arch ? copy(in, l->arch) : NULL,
+                                   .sha256 = l->sha256 ? copy(in, l->sha256) : NULL};
 }
 
 /* "openssl-3.0.20": cut at the last '-' before a digit. */
@@ -84,7 +92,8 @@ static bool split_build(struct labels *l, char *text)
     char *first = strchr(text, '-'), *last = strrchr(text, '-');
     if (!first || last == first || last[1] != 'O' || !last[2] || last[3])
         return false;
-    *last = 0;
+    *first = *last = 0;
+    l->arch = text;
     l->compiler = first + 1;
     l->level = last + 1;
     return true;
@@ -114,8 +123,8 @@ static bool add_labelled(struct inputs *in, const char *path)
 {
     struct labels l = {0};
     char *real = realpath(path, NULL);
-    if (!real) {
-        in->status = cli_complain("%s: %s", path, strerror(errno));
+    if (!real) { /* who reads it says why, and counts it */
+        add(in, path, &l);
         return true;
     }
     if (!labels_of_path(&l, real))
@@ -158,7 +167,7 @@ static void walk(struct inputs *in, const char *dir, int depth)
             in->status = cli_complain("out of memory");
         else {
             if (lstat(path, &st) != 0)
-                in->status = cli_complain("%s: %s", path, strerror(errno));
+                add(in, path, &(struct labels){0});
             else if (S_ISDIR(st.st_mode))
                 walk(in, path, depth + 1);
             else if (S_ISREG(st.st_mode) && !add_labelled(in, path))
@@ -174,14 +183,51 @@ static void add_operand(struct inputs *in, const char *path)
 {
     struct stat st;
     if (stat(path, &st) != 0)
-        in->status = cli_complain("%s: %s", path, strerror(errno));
+        add(in, path, &(struct labels){0});
     else if (S_ISDIR(st.st_mode))
         walk(in, path, 0);
     else if (!add_labelled(in, path))
         in->status = cli_complain("%s: not in PROJECT-VERSION/ARCH-COMPILER-VERSION-LEVEL/, and no --project", path);
 }
 
-/* ---- manifest: path, project, version, compiler, level, tab between --------------- */
+/* ---- manifest: a file a line, with tabs between the columns ------------------------- */
+
+enum column { PATH, PROJECT, VERSION, COMPILER, LEVEL, ARCH, SHA256, N_COLUMNS };
+static const char *const column_names[N_COLUMNS] = {"path",  "project", "version", "compiler",
+                                                    "level", "arch",    "sha256"};
+
+struct table {
+    const char *path;
+    size_t line;
+    size_t n;             /* columns, those of other names among them */
+    size_t at[N_COLUMNS]; /* where each stands, SIZE_MAX: nowhere */
+};
+#define MAX_COLUMNS 64
+
+static size_t split_line(char *field[MAX_COLUMNS + 1], char *line)
+{
+    size_t n = 0;
+    for (char *rest = line; rest && n <= MAX_COLUMNS;)
+        field[n++] = strsep(&rest, "\t");
+    return n;
+}
+
+/* A comment that names the columns "path" and "project" says which columns there are. */
+static void table_header(struct table *t, char *line)
+{
+    char *field[MAX_COLUMNS + 1];
+    size_t n = split_line(field, line + strspn(line, "# ")), at[N_COLUMNS];
+    for (size_t c = 0; c < N_COLUMNS; c++) {
+        at[c] = SIZE_MAX;
+        for (size_t i = 0; i < n; i++)
+            if (!strcmp(field[i], column_names[c]))
+                at[c] = i;
+    }
+    if (at[PATH] == SIZE_MAX || at[PROJECT] == SIZE_MAX)
+        return;
+    t->n = n;
+    memcpy(t->at, at, sizeof at);
+}
 
 /* A relative path of the manifest starts from where the manifest is. */
 static char *manifest_path(const char *manifest, const char *path)
@@ -193,22 +239,21 @@ static char *manifest_path(const char *manifest, const char *path)
     return n < 0 ? NULL : out;
 }
 
-static void manifest_line(struct inputs *in, const char *manifest, size_t number, char *line)
+static void table_row(struct inputs *in, const struct table *t, char *line)
 {
-    char *field[5], *rest = line;
-    size_t n = 0;
-    line[strcspn(line, "\r\n")] = 0;
-    if (!*line || *line == '#')
-        return;
-    while (n < 5 && rest)
-        field[n++] = strsep(&rest, "\t");
-    if (n < 5 || rest || !*field[0] || !*field[1]) {
-        in->status = cli_complain("%s: line %zu: expected path, project, version, compiler, level with tabs between",
-                                  manifest, number);
+    char *field[MAX_COLUMNS + 1];
+    const char *value[N_COLUMNS];
+    size_t n = split_line(field, line);
+    for (size_t c = 0; c < N_COLUMNS; c++)
+        value[c] = n == t->n && t->at[c] < n && *field[t->at[c]] ? field[t->at[c]] : NULL;
+    if (n != t->n || !value[PATH] || !value[PROJECT]) {
+        in->status = cli_complain(
+            "%s: line %zu: expected %zu columns with tabs between (%s), path and project not empty", t->path, t->line,
+            t->n, t->n == 5 ? "path, project, version, compiler, level" : "as the first line says");
         return;
     }
-    char *path = manifest_path(manifest, field[0]);
-    struct labels l = {field[1], field[2], field[3], field[4]};
+    char *path = manifest_path(t->path, value[PATH]);
+    struct labels l = {value[PROJECT], value[VERSION], value[COMPILER], value[LEVEL], value[ARCH], value[SHA256]};
     if (path)
         add(in, path, &l);
     else
@@ -218,6 +263,7 @@ static void manifest_line(struct inputs *in, const char *manifest, size_t number
 
 static void read_manifest(struct inputs *in, const char *manifest)
 {
+    struct table t = {.path = manifest, .n = 5, .at = {0, 1, 2, 3, 4, SIZE_MAX, SIZE_MAX}};
     char *line = NULL;
     size_t cap = 0;
     FILE *f = fopen(manifest, "r");
@@ -225,8 +271,14 @@ static void read_manifest(struct inputs *in, const char *manifest)
         in->status = cli_complain("%s: %s", manifest, strerror(errno));
         return;
     }
-    for (size_t number = 1; getline(&line, &cap, f) >= 0; number++)
-        manifest_line(in, manifest, number, line);
+    while (getline(&line, &cap, f) >= 0) {
+        t.line++;
+        line[strcspn(line, "\r\n")] = 0;
+        if (*line == '#')
+            table_header(&t, line);
+        else if (*line)
+            table_row(in, &t, line);
+    }
     if (ferror(f))
         in->status = cli_complain("%s: %s", manifest, strerror(errno));
     free(line);
@@ -247,14 +299,53 @@ static void on_trouble(void *ctx, const struct bk_error *err)
     t->status = cli_trouble(err);
 }
 
-void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool json, int *status)
+static const struct {
+    const char *key, *text;
+    enum bk_dataset_label by;
+} shares[] = {{"by_arch", "architecture", BK_DATASET_ARCH},
+              {"by_compiler", "compiler", BK_DATASET_COMPILER},
+              {"by_level", "level", BK_DATASET_LEVEL},
+              {"by_project", "project", BK_DATASET_PROJECT}};
+
+/* What the set is made of by each label: into `o`, or as text when it is NULL. */
+static void dataset_shares(json_t *o, const struct bk_dataset *d, int *status)
+{
+    for (size_t i = 0; i < CLI_COUNT(shares); i++) {
+        struct bk_dataset_share *v;
+        size_t n;
+        struct bk_error err = {0};
+        char safe[256];
+        if (bk_dataset_shares(&v, &n, d, shares[i].by, &err)) {
+            *status = cli_trouble(&err);
+            return;
+        }
+        json_t *rows = o ? json_array() : NULL;
+        if (!o)
+            printf("  %-24s %12s %20s\n", shares[i].text, "functions", "source functions");
+        for (size_t k = 0; k < n; k++) {
+            if (o)
+                json_array_append_new(rows,
+                                      json_pack("{s:o, s:I, s:I}", "value", cli_json_text(v[k].value), "functions",
+                                                (json_int_t)v[k].n_functions, "labels", (json_int_t)v[k].n_labels));
+            else
+                printf("    %-22s %12zu %20zu\n", cli_printable(safe, sizeof safe, v[k].value), v[k].n_functions,
+                       v[k].n_labels);
+        }
+        if (o)
+            json_object_set_new(o, shares[i].key, rows);
+        free(v);
+    }
+}
+
+void cli_dataset_info(const struct bk_dataset_info *d, const struct bk_dataset *set, const char *path, bool json,
+                      int *status)
 {
     const struct {
         const char *key, *text;
         uint64_t value;
     } rows[] = {
         {"files", "files", d->n_files},
-        {"failed_files", "files that could not be used", d->n_failed_files},
+        {"failed_files", "files that could not be used, or are not what their labels say", d->n_failed_files},
         {"functions", "functions kept", d->n_functions},
         {"labels", "source functions (project and name)", d->n_labels},
         {"merged", "names that are an alias of another", d->n_merged},
@@ -266,6 +357,10 @@ void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool js
         {"word_total", "words in all", d->n_word_total},
         {"partial", "functions not decoded in full", d->n_partial},
         {"bytes_bad", "bytes in them that could not be decoded", d->bytes_bad},
+        {"sources", "source files", d->n_sources},
+        {"with_source", "source functions whose source file is known", d->n_with_source},
+        {"immediates", "distinct immediates", d->n_immediates},
+        {"with_immediates", "functions with immediates", d->n_with_immediates},
     };
     char hash[24], safe[512];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->hash);
@@ -274,17 +369,20 @@ void cli_dataset_info(const struct bk_dataset_info *d, const char *path, bool js
         json_object_set_new(o, "file", cli_json_text(path));
     else
         printf("%s\n", cli_printable(safe, sizeof safe, path));
-    for (size_t i = 0; i < CLI_COUNT(rows); i++) {
+    size_t n = CLI_COUNT(rows) - (d->has_immediates ? 0 : 2); /* their numbers are the last two */
+    for (size_t i = 0; i < n; i++) {
         if (json)
             json_object_set_new(o, rows[i].key, json_integer((json_int_t)rows[i].value));
         else
-            printf("  %-54s %12llu\n", rows[i].text, (unsigned long long)rows[i].value);
+            printf("  %-62s %12llu\n", rows[i].text, (unsigned long long)rows[i].value);
     }
+    if (set)
+        dataset_shares(o, set, status);
     if (json) {
         json_object_set_new(o, "hash", json_string(hash));
         cli_json(o, status);
     } else {
-        printf("  %-50s %16s\n", "hash", hash);
+        printf("  %-58s %16s\n", "hash", hash);
     }
 }
 
@@ -306,7 +404,9 @@ static int build(struct inputs *in, const char *out, struct bk_dataset_options *
     cli_bar_clear(&bar);
     if (rc)
         return cli_trouble(&err);
-    cli_dataset_info(&info, out, json, &troubles.status);
+    cli_dataset_info(&info, NULL, out, json, &troubles.status);
+    if (info.n_failed_files)
+        cli_note("%zu of %zu files are not in %s", info.n_failed_files, info.n_files, out);
     return troubles.status;
 }
 
@@ -319,8 +419,9 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
     const struct cli_option options[] = {
         {"output", 'o', CLI_TEXT, &out, "FILE", "the data-set file to write (required)"},
         {"manifest", 0, CLI_TEXT, &manifest, "TSV",
-         "take the files of this table: path, project, version, compiler, level, with tabs between; a relative path "
-         "starts from the table's directory"},
+         "take the files of this table: path, project, version, compiler, level, with tabs between, or the columns "
+         "that "
+         "its line #path... names, of which arch and sha256 are checked; a relative path starts from its directory"},
         {"project", 0, CLI_TEXT, &in.given.project, "NAME", "label all FILEs with this project"},
         {"version", 0, CLI_TEXT, &in.given.version, "V", "... with this version of it"},
         {"compiler", 0, CLI_TEXT, &in.given.compiler, "NAME", "... with this compiler, for example gcc-12"},
@@ -342,9 +443,11 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
         return cli_complain("dataset: -o FILE says where to write, and is missing");
     if (manifest)
         read_manifest(&in, manifest);
+    int status = in.status; /* a table that cannot be read in full would make a smaller set of it */
     for (int i = first; i < argc; i++)
         add_operand(&in, argv[i]);
-    int status = build(&in, out, &opt, json);
+    if (status == EXIT_FINE)
+        status = build(&in, out, &opt, json);
     inputs_free(&in);
     return status;
 }
@@ -357,7 +460,8 @@ const struct cli_command cli_dataset = {
     .about = "Labels come from the place of a file,\n"
              "  ROOT/PROJECT-VERSION/ARCH-COMPILER-VERSION-LEVEL/file\n"
              "  data/openssl-3.0.20/amd64-gcc-12-O0/libcrypto.so.3\n"
-             "or from the options, or from a table. Directories are walked.",
+             "or from the options, or from a table. Directories are walked. A file whose code is for another\n"
+             "architecture than its label says, or whose SHA-256 is another, is refused and counted.",
     .example = "  binkin dataset -o openssl.data data/openssl-3.0.20\n"
                "  binkin dataset -o zlib.data --project zlib --version 1.3 --compiler clang-14 --level O2 libz.a",
 };

@@ -152,7 +152,7 @@ static int show_dataset(const char *path, bool json)
     if (bk_dataset_open(&d, path, &err))
         return cli_trouble(&err);
     bk_dataset_describe(&i, d);
-    cli_dataset_info(&i, path, json, &status);
+    cli_dataset_info(&i, d, path, json, &status);
     bk_dataset_close(d);
     return status;
 }

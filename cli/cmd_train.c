@@ -13,7 +13,7 @@ static const struct bk_split default_split = {.by = BK_SPLIT_SOURCE, .train = 8,
         "split", 0, CLI_SPLIT_BY, &(to)->by, "BY",                                                                     \
             "what never stands on two sides: function (a binary function, as in the papers), source (a function of "   \
             "the "                                                                                                     \
-            "source; default) or project"                                                                              \
+            "source; default), file (a source file) or project"                                                        \
     }
 #define OPT_PARTS(to)                                                                                                  \
     {                                                                                                                  \

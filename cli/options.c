@@ -111,7 +111,10 @@ static bool parse_split_by(enum bk_split_by *out, const char *s)
     static const struct {
         const char *name;
         enum bk_split_by by;
-    } names[] = {{"function", BK_SPLIT_FUNCTION}, {"source", BK_SPLIT_SOURCE}, {"project", BK_SPLIT_PROJECT}};
+    } names[] = {{"function", BK_SPLIT_FUNCTION},
+                 {"source", BK_SPLIT_SOURCE},
+                 {"project", BK_SPLIT_PROJECT},
+                 {"file", BK_SPLIT_FILE}};
     for (size_t i = 0; i < CLI_COUNT(names); i++) {
         if (strcmp(s, names[i].name) == 0) {
             *out = names[i].by;
@@ -132,6 +135,13 @@ static const char *store(const struct cli_option *o, const char *s)
     case CLI_TEXT:
         *(const char **)o->to = s;
         return *s ? NULL : "a text";
+    case CLI_TEXTS: {
+        struct cli_texts *texts = o->to;
+        if (texts->n == CLI_COUNT(texts->v))
+            return "at most 16 of this option";
+        texts->v[texts->n++] = s;
+        return *s ? NULL : "a text";
+    }
     case CLI_UNSIGNED:
         if (!parse_u64(&v, s, UINT32_MAX))
             return "a whole number";
@@ -156,7 +166,7 @@ static const char *store(const struct cli_option *o, const char *s)
         return NULL;
     }
     case CLI_SPLIT_BY:
-        return parse_split_by(o->to, s) ? NULL : "function, source or project";
+        return parse_split_by(o->to, s) ? NULL : "function, source, file or project";
     case CLI_PARTS:
         return parse_parts(o->to, s) ? NULL : "TRAIN:VALIDATION:TEST, for example 8:1:1";
     }

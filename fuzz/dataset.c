@@ -1,4 +1,4 @@
-/* The data-set reader over any bytes; what it accepts is split and grouped, and every word is looked at. */
+/* The data-set reader over any bytes; what it accepts is split and grouped, and every word and immediate is looked at. */
 #include "seal_pack.h"
 #include "train/train.h"
 
@@ -12,8 +12,15 @@ static void use(const struct bk_dataset *d)
     for (size_t i = 0; i < d->n; i++)
         for (size_t k = 0; k < d->v[i].n_words; k++)
             letters += strlen(bk_strtab_str(d->words, d->v[i].words[k]));
+    for (size_t i = 0; i < d->n; i++)
+        for (size_t k = 0; k < d->v[i].n_immediates; k++)
+            letters += (size_t)d->immediates[d->v[i].immediates[k]];
+    struct bk_dataset_share *shares;
+    size_t n_shares;
+    if (!bk_dataset_shares(&shares, &n_shares, d, (enum bk_dataset_label)(letters % 4), NULL))
+        free(shares);
     uint8_t *part = malloc(d->n);
-    struct bk_split split = {BK_SPLIT_SOURCE, 1, 0, 1, letters};
+    struct bk_split split = {(enum bk_split_by)(letters / 4 % 4), 1, 0, 1, letters};
     struct bk_group group;
     if (part && !bk_split_parts(part, d, &split, NULL) && !bk_group_init(&group, d, part, BK_PART_TEST, 2, NULL))
         bk_group_done(&group);

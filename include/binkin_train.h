@@ -16,8 +16,9 @@ extern "C" {
 
 struct bk_labelled_file {
     const char *path;
-    const char *project, *version, *compiler,
-        *level; /* "openssl", "3.0.20", "gcc-12", "O2"; the architecture is the file's own */
+    const char *project, *version, *compiler, *level; /* "openssl", "3.0.20", "gcc-12", "O2" */
+    const char *arch;   /* NULL: the file's own; else a file of another (Debian's name) is refused */
+    const char *sha256; /* NULL, or what the file's bytes must have, in hexadecimal */
 };
 struct bk_dataset_options {
     unsigned threads;
@@ -39,10 +40,16 @@ struct bk_dataset_info {
     uint64_t n_word_total;                   /* kept words, at most 1,000 a function */
     size_t n_partial;                        /* kept functions with bytes that could not be decoded */
     uint64_t bytes_bad;                      /* those bytes */
+    bool has_immediates;                     /* false: a file of format 1.0 */
+    size_t n_immediates;                     /* distinct values */
+    size_t n_with_immediates;                /* functions that have one */
+    size_t n_sources;                        /* distinct (project, source file) */
+    size_t n_with_source;                    /* labels whose source file is known */
     uint64_t hash;
 };
-/* Builds a data-set file of every named function: its label, where it is, its words. Names of one project that share an
- * address in any of its files are one label. Fails only when nothing at all could be read or written. */
+/* Builds a data-set file of every named function: its label, where it is, its words and immediates. Names of one project that
+ * share an address in any of its files are one label. A file that cannot be read or is not what its labels say is told to
+ * `trouble` and counted in n_failed_files. Fails only when nothing at all could be read or written. */
 BK_API BK_MUST_CHECK int bk_dataset_build(struct bk_dataset_info *info, const char *out_path,
                                           const struct bk_labelled_file *files, size_t n,
                                           const struct bk_dataset_options *opt, struct bk_error *err);
@@ -51,11 +58,22 @@ BK_API BK_MUST_CHECK int bk_dataset_open(struct bk_dataset **out, const char *pa
 BK_API void bk_dataset_close(struct bk_dataset *d);
 BK_API void bk_dataset_describe(struct bk_dataset_info *out, const struct bk_dataset *d);
 
+/* What the functions of a data set are divided into by one kind of label. */
+enum bk_dataset_label { BK_DATASET_ARCH, BK_DATASET_COMPILER, BK_DATASET_LEVEL, BK_DATASET_PROJECT };
+struct bk_dataset_share {
+    const char *value; /* lives as long as the data set */
+    size_t n_functions, n_labels;
+};
+/* *out: *n shares in the order of the bytes of `value`, to be freed with free(). Each function is in one of them. */
+BK_API BK_MUST_CHECK int bk_dataset_shares(struct bk_dataset_share **out, size_t *n, const struct bk_dataset *d,
+                                           enum bk_dataset_label by, struct bk_error *err);
+
 /* ---- splits ----------------------------------------------------------- */
 
 /* What never stands on two sides: FUNCTION a binary function (the paper's; variants of one source function then sit on both
- * sides), SOURCE a source function, that is a (project, name), PROJECT a project. */
-enum bk_split_by { BK_SPLIT_FUNCTION, BK_SPLIT_SOURCE, BK_SPLIT_PROJECT };
+ * sides), SOURCE a source function, that is a (project, name), PROJECT a project, FILE a source file of a project; a source
+ * function whose file is not known stands alone there, as by SOURCE. Models store these numbers. */
+enum bk_split_by { BK_SPLIT_FUNCTION, BK_SPLIT_SOURCE, BK_SPLIT_PROJECT, BK_SPLIT_FILE };
 struct bk_split {
     enum bk_split_by by;
     unsigned train, validation, test; /* parts, for example 14:3:3 */
@@ -122,37 +140,150 @@ struct bk_train_options {     /* zeros: the defaults named */
 BK_API BK_MUST_CHECK int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_path,
                                   const struct bk_train_options *opt, struct bk_error *err);
 
-/* ---- judging ---------------------------------------------------------- */
+/* ---- judging: what is asked -------------------------------------------- */
 
-struct bk_eval_options {
-    struct bk_split split; /* all zero parts: the model's own, from its provenance */
-    bool validation;       /* judge the validation part in place of the test part */
-    const size_t *pools;   /* candidates a query, one of them right */
-    size_t n_pools;
-    size_t max_queries;  /* 0: 1,000 */
-    size_t max_pairs;    /* balanced pairs for AUC and AP, 0: one similar and one dissimilar for each function */
-    uint32_t min_blocks; /* 0: 1 */
-    uint64_t seed;       /* draws pairs, queries and pools */
+/* How the build of the right answer differs from that of the query. A build is architecture, compiler (its version is part of
+ * the name), level, project and version. X(id, name, what it says) */
+#define BK_AXES(X)                                                                                                     \
+    X(BK_AXIS_XO, "XO", "same architecture, compiler and version, other level")                                        \
+    X(BK_AXIS_XC, "XC", "same architecture and version, other compiler, any level")                                    \
+    X(BK_AXIS_XB, "XB", "same family, compiler, level and version, other word size")                                   \
+    X(BK_AXIS_XA, "XA", "other family of processors, same compiler, level and version")                                \
+    X(BK_AXIS_XM, "XM", "any other build")
+
+enum bk_axis {
+#define BK_AXIS_ENUM(id, name, about) id,
+    BK_AXES(BK_AXIS_ENUM)
+#undef BK_AXIS_ENUM
+        BK_AXIS_COUNT
+};
+BK_API const char *bk_axis_name(enum bk_axis axis);
+BK_API const char *bk_axis_about(enum bk_axis axis);
+BK_API bool bk_axis_parse(enum bk_axis *out, const char *name);
+
+/* Which right answers are not drawn, for being the query over again: none, those of its sequence of words, of opcodes. */
+enum bk_identical { BK_IDENTICAL_KEEP, BK_IDENTICAL_WORDS, BK_IDENTICAL_OPCODES, BK_IDENTICAL_COUNT };
+BK_API const char *bk_identical_name(enum bk_identical identical); /* "keep", "words", "opcodes" */
+BK_API bool bk_identical_parse(enum bk_identical *out, const char *name);
+
+struct bk_trial_options {
+    struct bk_split split;
+    bool validation; /* ask about the validation part in place of the test part */
+    unsigned axes;   /* bit 1 << enum bk_axis; 0: XM */
+    size_t queries;  /* of an axis that are asked of pools; 0: 1,000 */
+    size_t pairs;    /* of an axis for AUC and AP, half of them similar; 0: 20,000 */
+    uint32_t min_blocks;
+    enum bk_identical identical;
+    bool unseen; /* leave out functions whose words stand, in their order, in the training part too */
+    uint64_t seed;
+};
+
+/* What is asked of every subject: queries and their right answers, drawn from the data set alone. The wrong answers of a query
+ * follow from the seed (doc/format.md), those of a small pool being the first of a large one. */
+struct bk_trial;
+/* The data set stays the caller's and must outlive the trial. BK_EINVAL: the part has no two labels. */
+BK_API BK_MUST_CHECK int bk_trial_draw(struct bk_trial **out, const struct bk_dataset *d,
+                                       const struct bk_trial_options *opt, struct bk_error *err);
+/* A file of JSON Lines that names each query and its right answer; loading it needs the same data set (BK_EMISMATCH). */
+BK_API BK_MUST_CHECK int bk_trial_save(const struct bk_trial *t, const char *path, struct bk_error *err);
+BK_API BK_MUST_CHECK int bk_trial_load(struct bk_trial **out, const char *path, const struct bk_dataset *d,
+                                       struct bk_error *err);
+BK_API void bk_trial_free(struct bk_trial *t);
+
+struct bk_trial_axis_info {
+    bool asked;
+    size_t n_matched; /* functions that have a right answer on this axis */
+    size_t queries;   /* drawn of them for pools */
+    size_t pairs;     /* drawn of them for AUC and AP; queries are among them */
+};
+struct bk_trial_info {
+    struct bk_trial_options options; /* with the defaults filled in */
+    size_t n_functions;              /* of the part, after the filters */
+    size_t n_seen;                   /* left out by `unseen` */
+    size_t n_twice;                  /* left out: the same bytes at the same place as one that is kept */
+    struct bk_trial_axis_info axes[BK_AXIS_COUNT];
+};
+BK_API void bk_trial_describe(struct bk_trial_info *out, const struct bk_trial *t);
+
+/* The split that a model was trained under. BK_EMISMATCH: it was trained on another data set. */
+BK_API BK_MUST_CHECK int bk_model_split(struct bk_split *out, const struct bk_model *m, const struct bk_dataset *d,
+                                        struct bk_error *err);
+
+/* ---- judging: who answers ---------------------------------------------- */
+
+/* Scores without training. X(id, name, what it says). tf-idf is cosine of (1 + ln tf) (ln((1 + N) / (1 + df)) + 1), df counted over the N
+ * functions of the training part, over the whole data set where that is empty. */
+#define BK_BASELINES(X)                                                                                                \
+    X(BK_BASELINE_COUNTS, "counts", "cosine of word counts")                                                           \
+    X(BK_BASELINE_TFIDF_WORDS, "tfidf-words", "tf-idf over words")                                                     \
+    X(BK_BASELINE_TFIDF_OPCODES, "tfidf-opcodes", "tf-idf over opcodes")                                               \
+    X(BK_BASELINE_TFIDF_IMMEDIATES, "tfidf-immediates", "tf-idf over immediates")                                      \
+    X(BK_BASELINE_TFIDF, "tfidf", "tf-idf over opcodes and immediates")                                                \
+    X(BK_BASELINE_MINHASH, "minhash", "share of equal minima of 128 hashes over the set of words")
+
+enum bk_baseline {
+#define BK_BASELINE_ENUM(id, name, about) id,
+    BK_BASELINES(BK_BASELINE_ENUM)
+#undef BK_BASELINE_ENUM
+        BK_BASELINE_COUNT
+};
+BK_API const char *bk_baseline_name(enum bk_baseline baseline);
+BK_API const char *bk_baseline_about(enum bk_baseline baseline);
+BK_API bool bk_baseline_parse(enum bk_baseline *out, const char *name);
+
+struct bk_subject {
+    const struct bk_model *model; /* NULL: the baseline */
+    enum bk_baseline baseline;
+};
+#define BK_MAX_POOLS 8
+struct bk_judge_options {
+    const size_t *pools; /* candidates of a query, one of them right: at least 2 */
+    size_t n_pools;      /* at most BK_MAX_POOLS */
     bool int8;           /* embed with products in eight bits */
     unsigned threads;
     bk_progress_fn *progress;
     void *ctx;
 };
-struct bk_eval_pool {
-    size_t pool, queries; /* pool cut to what the part holds */
-    double recall_at_1, recall_at_10, mrr_at_10;
+/* A figure and the middle 95 % of what 1,000 resamples with replacement make of it (of queries, of anchors of pairs). */
+struct bk_figure {
+    double value, low, high;
 };
-struct bk_eval_result {
-    size_t n_functions, n_pairs;
-    double auc, ap;
-    double unknown_words; /* share of words the vocabulary lacks */
+/* Basic blocks of the query: 1, 2 to 4, 5 to 9, 10 to 49, 50 and more. */
+#define BK_SIZE_CLASSES 5
+struct bk_size_class {
+    size_t queries;
+    double recall_at_1;
+};
+struct bk_judged_pool {
+    size_t pool;
+    size_t queries;     /* those that have so many candidates; 0: none has, and nothing below is set */
+    size_t most, least; /* candidates of a query, the right one among them, over all queries of the axis */
+    struct bk_figure recall_at_1, recall_at_10, mrr_at_10, ndcg_at_10;
+    struct bk_size_class sizes[BK_SIZE_CLASSES];
+};
+struct bk_curve { /* both ends are there, other points at most a 500th apart */
+    size_t n;
+    double *x, *y; /* heap */
+};
+struct bk_judged_axis {
+    size_t pairs; /* 0: skipped, nothing else is set */
+    struct bk_figure auc, ap;
     size_t n_pools;
-    struct bk_eval_pool pools[8];
-    double seconds_embedding, functions_per_second;
+    struct bk_judged_pool pools[BK_MAX_POOLS]; /* as they were asked for */
+    struct bk_curve roc;                       /* false positive rate, true positive rate */
+    struct bk_curve precision_recall;          /* recall, precision */
+    struct bk_curve recall_at_k;               /* k, recall, of the largest pool that was judged */
 };
-/* `m` NULL judges the baseline: cosine of token counts (log(1 + count) times idf is not used; plain counts). */
-BK_API BK_MUST_CHECK int bk_eval(struct bk_eval_result *out, const struct bk_dataset *d, const struct bk_model *m,
-                                 const struct bk_eval_options *opt, struct bk_error *err);
+struct bk_judged {
+    double unknown_words; /* share of the words seen that the model's vocabulary lacks; 0 for a baseline */
+    double seconds, functions_per_second; /* embedding, or making the baseline's features */
+    struct bk_judged_axis axes[BK_AXIS_COUNT];
+};
+/* The same numbers whatever `threads`. BK_EMISMATCH: an architecture the model was not trained for, or a data set without the
+ * immediates the baseline needs; BK_EFORMAT: a vector that is not finite; BK_EINVAL: no pair on any axis asked. */
+BK_API BK_MUST_CHECK int bk_judge(struct bk_judged *out, const struct bk_trial *t, const struct bk_subject *subject,
+                                  const struct bk_judge_options *opt, struct bk_error *err);
+BK_API void bk_judged_done(struct bk_judged *j);
 
 #ifdef __cplusplus
 }

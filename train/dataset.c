@@ -4,8 +4,10 @@
  * the order of the functions, so that the bytes do not depend on the number of threads. */
 #include "dataset_int.h"
 
+#include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define CHUNK 8192 /* functions decoded between two merges: bounds the memory of the workers */
 
@@ -21,9 +23,13 @@ struct worker {
     struct {
         uint64_t *v;
         size_t n, cap;
-    } hashes;             /* by id in `words`: hash of the word */
-    struct u32s global;   /* by id in `words`: the data set's id, or BK_STR_NONE */
-    struct u32s ids;      /* kept words of the chunk's functions, end to end */
+    } hashes;           /* by id in `words`: hash of the word */
+    struct u32s global; /* by id in `words`: the data set's id, or BK_STR_NONE */
+    struct u32s ids;    /* kept words of the chunk's functions, end to end */
+    struct {
+        int64_t *v;
+        size_t n, cap;
+    } immediates;         /* likewise */
     uint64_t *hash_line;  /* hashes of one function's words */
     size_t hash_line_cap; /* numbers */
     struct bk_word_seq seq;
@@ -33,8 +39,8 @@ struct worker {
 struct slot {
     int rc;
     unsigned worker;
-    uint32_t n_blocks, n_insns, n_words;
-    size_t ids; /* where its words begin in the worker's ids */
+    uint32_t n_blocks, n_insns, n_words, n_immediates;
+    size_t ids, immediates; /* where they begin in the worker's */
     uint64_t bytes_bad, hash;
 };
 
@@ -96,7 +102,7 @@ static uint32_t label_of(struct build *b, uint32_t project, const char *name, si
     uint32_t text = bk_strtab_intern(b->out.strings, name, n);
     if (text == BK_STR_NONE || !push(&b->parent, id) || !BK_GROW(b->out.labels))
         return BK_STR_NONE;
-    b->out.labels.v[b->out.labels.n++] = (struct out_label){project, text};
+    b->out.labels.v[b->out.labels.n++] = (struct out_label){project, text, BK_STR_NONE};
     return id;
 }
 
@@ -142,7 +148,19 @@ static bool hash_words(uint64_t *out, struct worker *w)
     return true;
 }
 
-static int decode(struct slot *s, struct worker *w, size_t function, size_t min_insns)
+static int note_immediates(struct slot *s, struct worker *w, const struct bk_image *img, const struct bk_body *body)
+{
+    s->immediates = w->immediates.n;
+    for (size_t i = 0; i < s->n_words; i++) {
+        if (!bk_grow(&w->immediates.v, &w->immediates.cap, w->immediates.n + BK_MAX_OPERANDS, sizeof *w->immediates.v))
+            return BK_ENOMEM;
+        w->immediates.n += bk_insn_immediates(w->immediates.v + w->immediates.n, img, &body->insns[i]);
+    }
+    s->n_immediates = (uint32_t)(w->immediates.n - s->immediates);
+    return BK_OK;
+}
+
+static int decode(struct slot *s, struct worker *w, const struct bk_image *img, size_t function, size_t min_insns)
 {
     const struct bk_body *body;
     int rc = bk_decoder_body(&body, w->decoder, function, NULL);
@@ -164,7 +182,7 @@ static int decode(struct slot *s, struct worker *w, size_t function, size_t min_
         return BK_ENOMEM;
     memcpy(w->ids.v + w->ids.n, w->seq.v, s->n_words * sizeof *w->ids.v);
     w->ids.n += s->n_words;
-    return BK_OK;
+    return note_immediates(s, w, img, body);
 }
 
 static void decode_item(void *ctx, size_t item, unsigned worker)
@@ -173,7 +191,7 @@ static void decode_item(void *ctx, size_t item, unsigned worker)
     struct slot *s = &c->build->slots[item];
     *s = (struct slot){.worker = worker};
     if (c->functions->v[c->first + item].n_names)
-        s->rc = decode(s, &c->build->workers[worker], c->first + item, c->min_insns);
+        s->rc = decode(s, &c->build->workers[worker], c->functions->image, c->first + item, c->min_insns);
 }
 
 /* ---- merging, in the order of the functions ----------------------------- */
@@ -198,8 +216,51 @@ static int merge_words(struct build *b, const struct slot *s, struct bk_error *e
     return BK_OK;
 }
 
-static int merge_slot(struct build *b, const struct slot *s, const struct bk_function *f, size_t min_insns,
-                      struct bk_error *err)
+static int merge_immediates(struct build *b, const struct slot *s, struct bk_error *err)
+{
+    struct data_out *o = &b->out;
+    size_t need = o->immediates.n + s->n_immediates;
+    if (!bk_grow(&o->immediates.v, &o->immediates.cap, need, sizeof *o->immediates.v))
+        return bk_fail_nomem(err, need * sizeof *o->immediates.v);
+    if (s->n_immediates > 0)
+        memcpy(o->immediates.v + o->immediates.n, b->workers[s->worker].immediates.v + s->immediates,
+               s->n_immediates * sizeof *o->immediates.v);
+    o->immediates.n = need;
+    return BK_OK;
+}
+
+/* What a symbol table or the name of an object says of the source file, in a form that does not depend on who built it:
+ * without folders, what stands from the first '.' on, and what stands up to the last '-' before it (automake's libfoo_la-bar.o
+ * is bar.c). Unlike files may become one by it, never one file two. Empty: no file ("<artificial>" of a compiler). */
+static const char *source_stem(size_t *n, const char *name)
+{
+    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+    *n = *name == '<' ? 0 : strcspn(base, ".");
+    const char *dash = memrchr(base, '-', *n);
+    if (dash && dash + 1 < base + *n) {
+        *n -= (size_t)(dash + 1 - base);
+        base = dash + 1;
+    }
+    return base;
+}
+
+/* Its id; BK_STR_NONE when nothing tells it. *failed: no memory. */
+static uint32_t source_of(bool *failed, struct build *b, const struct bk_image *img, const struct bk_function *f)
+{
+    const char *name = f->file;
+    if (!name && (img->member || img->kind == BK_IMAGE_OBJECT))
+        name = img->member ? img->member : img->path;
+    size_t n = 0;
+    const char *stem = name ? source_stem(&n, name) : NULL;
+    if (n == 0)
+        return BK_STR_NONE;
+    uint32_t id = bk_strtab_intern(b->out.strings, stem, n);
+    *failed |= id == BK_STR_NONE;
+    return id;
+}
+
+static int merge_slot(struct build *b, const struct slot *s, const struct bk_image *img, const struct bk_function *f,
+                      size_t min_insns, struct bk_error *err)
 {
     if (s->rc)
         return bk_fail(err, s->rc, BK_NO_OFFSET, "function %s: %s", f->n_names ? f->names[0] : "?", bk_strerror(s->rc));
@@ -211,7 +272,9 @@ static int merge_slot(struct build *b, const struct slot *s, const struct bk_fun
     uint32_t file = (uint32_t)o->files.n - 1;
     uint32_t label = labels_of(b, o->files.v[file].project, f);
     uint32_t name = bk_strtab_intern(o->strings, f->names[0], strlen(f->names[0]));
-    if (label == BK_STR_NONE || name == BK_STR_NONE || !BK_GROW(o->funcs))
+    bool failed = false;
+    uint32_t source = source_of(&failed, b, img, f);
+    if (failed || label == BK_STR_NONE || name == BK_STR_NONE || !BK_GROW(o->funcs))
         return bk_fail_nomem(err, o->funcs.n * sizeof *o->funcs.v);
     if (s->n_insns < min_insns) {
         b->info->n_short++;
@@ -222,14 +285,18 @@ static int merge_slot(struct build *b, const struct slot *s, const struct bk_fun
     o->funcs.v[o->funcs.n++] = (struct out_func){.label = label,
                                                  .name = name,
                                                  .file = file,
+                                                 .source = source,
                                                  .n_blocks = s->n_blocks,
                                                  .n_insns = s->n_insns,
                                                  .n_words = s->n_words,
+                                                 .n_immediates = s->n_immediates,
                                                  .addr = f->addr,
                                                  .ids = o->ids.n,
+                                                 .immediates = o->immediates.n,
                                                  .hash = s->hash,
                                                  .bytes_bad = s->bytes_bad};
-    return merge_words(b, s, err);
+    int rc = merge_words(b, s, err);
+    return rc ? rc : merge_immediates(b, s, err);
 }
 
 /* ---- images and files -------------------------------------------------- */
@@ -246,10 +313,10 @@ static int add_functions(struct build *b, const struct bk_functions *f, struct b
     for (; c.first < f->n; c.first += CHUNK) {
         size_t n = f->n - c.first < CHUNK ? f->n - c.first : CHUNK;
         for (unsigned i = 0; i < b->threads; i++)
-            b->workers[i].ids.n = 0;
+            b->workers[i].ids.n = b->workers[i].immediates.n = 0;
         bk_par_for(n, b->threads, decode_item, &c);
         for (size_t i = 0; i < n; i++) {
-            int rc = merge_slot(b, &b->slots[i], &f->v[c.first + i], c.min_insns, err);
+            int rc = merge_slot(b, &b->slots[i], f->image, &f->v[c.first + i], c.min_insns, err);
             if (rc)
                 return rc;
         }
@@ -315,20 +382,65 @@ static int add_image(bool *used, struct build *b, const struct bk_labelled_file 
     return rc;
 }
 
+/* Debian's names, of which some processors have one more for either order of bytes or an older calling convention. */
+static bool is_of_arch(const struct bk_image *img, const char *name)
+{
+    enum bk_arch arch = bk_arch_parse(name);
+    if (!img->big_endian && (!strcmp(name, "mipsel") || !strcmp(name, "mips64el")))
+        arch = !strcmp(name, "mipsel") ? BK_ARCH_MIPS : BK_ARCH_MIPS64;
+    else if (!strcmp(name, "armel"))
+        arch = BK_ARCH_ARM;
+    return arch == img->arch;
+}
+
+/* Whether the file is what its labels say: a wrong one would make another experiment of it. *member: where it is not. */
+static int check_labels(const char **member, const struct bk_labelled_file *in, const struct bk_map *map,
+                        const struct bk_image_file *file, struct bk_error *err)
+{
+    char sha256[SHA256_DIGEST_STRING_LENGTH];
+    if (in->sha256 && strcasecmp(SHA256Data(map->data, map->size, sha256), in->sha256) != 0)
+        return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "its SHA-256 is %s, not %.64s", sha256, in->sha256);
+    for (size_t i = 0; i < file->n_images && in->arch; i++) {
+        const struct bk_image *img = &file->images[i];
+        *member = img->member;
+        if (!is_of_arch(img, in->arch))
+            return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "%s-endian code for %s, but its label says %.32s",
+                           img->big_endian ? "big" : "little", bk_arch_name(img->arch), in->arch);
+    }
+    *member = NULL;
+    return BK_OK;
+}
+
+/* Opens a file that is what its labels say. On failure nothing is left open, and the error names the file. */
+static int open_file(struct bk_map *map, struct bk_image_file **file, const struct bk_labelled_file *in,
+                     struct bk_error *err)
+{
+    const char *member = NULL;
+    *file = NULL;
+    int rc = bk_map_open(map, in->path, err);
+    if (!rc) {
+        rc = bk_image_file_parse(file, in->path, map->data, map->size, err);
+        if (!rc)
+            rc = check_labels(&member, in, map, *file, err);
+        if (rc) {
+            bk_error_file(err, in->path, member);
+            bk_image_file_close(*file);
+            bk_map_close(map);
+        }
+    } else {
+        bk_error_file(err, in->path, NULL);
+    }
+    return rc;
+}
+
 static int add_file(struct build *b, const struct bk_labelled_file *in, struct bk_error *err)
 {
     struct bk_map map;
-    struct bk_image_file *file = NULL;
+    struct bk_image_file *file;
     struct bk_error e = {.offset = BK_NO_OFFSET};
     bool used = false;
-    int rc = bk_map_open(&map, in->path, &e);
-    if (!rc) {
-        rc = bk_image_file_parse(&file, in->path, map.data, map.size, &e);
-        if (rc)
-            bk_map_close(&map);
-    }
+    int rc = open_file(&map, &file, in, &e);
     if (rc) {
-        bk_error_file(&e, in->path, NULL);
         trouble(b, &e);
         b->info->n_failed_files++;
         return BK_OK;
@@ -376,7 +488,8 @@ static int settle(struct build *b, struct bk_error *err)
     if (!v)
         return bk_fail_nomem(err, o->funcs.n * sizeof *v);
     for (size_t i = 0; i < o->funcs.n; i++) {
-        o->funcs.v[i].label = root_of(b, o->funcs.v[i].label);
+        struct out_label *label = &o->labels.v[o->funcs.v[i].label = root_of(b, o->funcs.v[i].label)];
+        label->source = label->source == BK_STR_NONE ? o->funcs.v[i].source : label->source;
         v[i] = (struct sorted_func){o->funcs.v[i].hash, o->funcs.v[i].label, (uint32_t)i};
     }
     qsort(v, o->funcs.n, sizeof *v, by_words);
@@ -416,6 +529,7 @@ static void build_free(struct build *b)
         free(w->hashes.v);
         free(w->global.v);
         free(w->ids.v);
+        free(w->immediates.v);
         free(w->hash_line);
         bk_word_seq_done(&w->seq);
     }
@@ -427,6 +541,7 @@ static void build_free(struct build *b)
     free(b->out.files.v);
     free(b->out.funcs.v);
     free(b->out.ids.v);
+    free(b->out.immediates.v);
     free(b->out.labels.v);
     free(b);
 }

@@ -68,15 +68,31 @@ static void put_strings(struct bytes *b, const struct bk_strtab *t)
 
 /* ---- writing ------------------------------------------------------------ */
 
-enum { E_INFO, E_WORDS, E_STRINGS, E_FILES, E_LABELS, E_FUNCTIONS, E_IDS, N_ENTRIES };
-static const char *const entry_names[N_ENTRIES] = {"info", "words", "strings", "files", "labels", "functions", "ids"};
+enum {
+    E_INFO,
+    E_WORDS,
+    E_STRINGS,
+    E_FILES,
+    E_LABELS,
+    E_FUNCTIONS,
+    E_IDS,
+    E_SOURCES,
+    E_IMMEDIATES,
+    E_IMMEDIATE_COUNTS,
+    E_IMMEDIATE_IDS,
+    N_ENTRIES
+};
+static const char *const entry_names[N_ENTRIES] = {"info",         "words", "strings", "files",      "labels",
+                                                   "functions",    "ids",   "sources", "immediates", "immediate_counts",
+                                                   "immediate_ids"};
 
 /* State of one writing: labels and strings are numbered anew, in the order in which kept functions use them. */
 struct writing {
     const struct data_out *out;
     struct bk_dataset_info *info;
-    struct bk_strtab *strings;
-    uint32_t *label; /* new number of each label, BK_STR_NONE when not used yet */
+    struct bk_strtab *strings, *immediates; /* values as their 8 bytes */
+    struct bk_strtab *sources;              /* (project, source) as their 8 bytes: to be counted */
+    uint32_t *label;                        /* new number of each label, BK_STR_NONE when not used yet */
     struct bytes entries[N_ENTRIES];
 };
 
@@ -105,12 +121,37 @@ static void encode_files(struct writing *w)
 
 static uint32_t encode_label(struct writing *w, uint32_t label)
 {
+    const struct out_label *l = &w->out->labels.v[label];
     if (w->label[label] == BK_STR_NONE) {
+        uint32_t project = restring(w, l->project), name = restring(w, l->name), source = restring(w, l->source);
         w->label[label] = (uint32_t)w->info->n_labels++;
-        put_u32(&w->entries[E_LABELS], restring(w, w->out->labels.v[label].project));
-        put_u32(&w->entries[E_LABELS], restring(w, w->out->labels.v[label].name));
+        put_u32(&w->entries[E_LABELS], project);
+        put_u32(&w->entries[E_LABELS], name);
+        put_u32(&w->entries[E_SOURCES], source);
+        if (source != BK_STR_NONE) {
+            const uint32_t file[2] = {project, source};
+            w->entries[E_SOURCES].failed |=
+                bk_strtab_intern(w->sources, (const char *)file, sizeof file) == BK_STR_NONE;
+            w->info->n_with_source++;
+        }
     }
     return w->label[label];
+}
+
+/* Values are numbered in the order in which kept functions use them. */
+static void encode_immediates(struct writing *w, const struct out_func *f)
+{
+    put_u32(&w->entries[E_IMMEDIATE_COUNTS], f->n_immediates);
+    w->info->n_with_immediates += f->n_immediates > 0;
+    for (size_t i = 0; i < f->n_immediates; i++) {
+        const int64_t *value = &w->out->immediates.v[f->immediates + i];
+        uint32_t next = bk_strtab_count(w->immediates);
+        uint32_t id = bk_strtab_intern(w->immediates, (const char *)value, sizeof *value);
+        if (id == next)
+            put_u64(&w->entries[E_IMMEDIATES], (uint64_t)*value);
+        put_u32(&w->entries[E_IMMEDIATE_IDS], id);
+        w->entries[E_IMMEDIATES].failed |= id == BK_STR_NONE;
+    }
 }
 
 static void encode_functions(struct writing *w)
@@ -130,7 +171,11 @@ static void encode_functions(struct writing *w)
         for (size_t k = 0; k < f->n_words; k++)
             put_u32(&w->entries[E_IDS], w->out->ids.v[f->ids + k]);
         w->info->n_word_total += f->n_words;
+        encode_immediates(w, f);
     }
+    w->info->has_immediates = true;
+    w->info->n_immediates = bk_strtab_count(w->immediates);
+    w->info->n_sources = bk_strtab_count(w->sources);
 }
 
 static void encode_info(struct writing *w)
@@ -170,8 +215,13 @@ static int write_pack(const struct writing *w, const char *path, struct bk_error
 
 int bk_data_write(struct bk_dataset_info *info, const char *path, const struct data_out *o, struct bk_error *err)
 {
-    struct writing w = {.out = o, .info = info, .strings = bk_strtab_new(), .label = bk_calloc(o->labels.n + 1, 4)};
-    bool failed = !w.strings || !w.label;
+    struct writing w = {.out = o,
+                        .info = info,
+                        .strings = bk_strtab_new(),
+                        .immediates = bk_strtab_new(),
+                        .sources = bk_strtab_new(),
+                        .label = bk_calloc(o->labels.n + 1, 4)};
+    bool failed = !w.strings || !w.immediates || !w.sources || !w.label;
     info->n_words = bk_strtab_count(o->words);
     if (!failed) {
         memset(w.label, 0xff, o->labels.n * sizeof *w.label);
@@ -191,6 +241,8 @@ int bk_data_write(struct bk_dataset_info *info, const char *path, const struct d
         free(w.entries[i].v);
     free(w.label);
     bk_strtab_free(w.strings);
+    bk_strtab_free(w.immediates);
+    bk_strtab_free(w.sources);
     return rc;
 }
 
@@ -202,7 +254,8 @@ struct owner {
     struct bk_data_file *files;
     struct bk_data_label *labels;
     struct bk_data_func *funcs;
-    uint32_t *ids;
+    uint32_t *ids, *immediate_ids;
+    int64_t *immediates;
 };
 
 static int bad(struct bk_error *err, const char *entry, const char *what)
@@ -327,6 +380,16 @@ static int by_key(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* Sorts `keys`; how many distinct ones there are. */
+static size_t count_distinct(uint64_t *keys, size_t n)
+{
+    size_t distinct = n > 0;
+    qsort(keys, n, sizeof *keys, by_key);
+    for (size_t i = 1; i < n; i++)
+        distinct += keys[i] != keys[i - 1];
+    return distinct;
+}
+
 /* Two labels of one project and name would let one source function stand on both sides of a split. */
 static int check_labels(const struct bk_data_label *labels, size_t n, struct bk_error *err)
 {
@@ -335,10 +398,7 @@ static int check_labels(const struct bk_data_label *labels, size_t n, struct bk_
         return bk_fail_nomem(err, n * sizeof *keys);
     for (size_t i = 0; i < n; i++)
         keys[i] = labels[i].key;
-    qsort(keys, n, sizeof *keys, by_key);
-    bool twice = false;
-    for (size_t i = 1; i < n; i++)
-        twice |= keys[i] == keys[i - 1];
+    bool twice = count_distinct(keys, n) != n;
     free(keys);
     return twice ? bad(err, "labels", "a label stands there twice") : BK_OK;
 }
@@ -363,8 +423,47 @@ static int read_labels(struct bk_dataset *d, struct owner *o, const struct bk_pa
         l->project_key = bk_hash64(l->project, strlen(l->project));
         uint64_t parts[2] = {l->project_key, bk_hash64(l->name, strlen(l->name))};
         l->key = hash_u64s(parts, 2);
+        l->source_key = l->key;
     }
     return check_labels(o->labels, d->n_labels, err);
+}
+
+/* Entries that format 1.0 has not. */
+static bool has_entry(const struct bk_pack *p, const char *entry)
+{
+    struct bk_cursor c;
+    return bk_pack_entry(&c, p, entry, NULL) == BK_OK;
+}
+
+static int read_sources(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_cursor c;
+    size_t n;
+    if (!has_entry(p, "sources"))
+        return BK_OK;
+    int rc = open_rows(&c, p, "sources", 4, &n, err);
+    if (rc)
+        return rc;
+    if (n != d->n_labels)
+        return bad(err, "sources", "another number than there are labels");
+    uint64_t *keys = bk_calloc(n + 1, sizeof *keys);
+    if (!keys)
+        return bk_fail_nomem(err, n * sizeof *keys);
+    for (size_t i = 0; i < n && !rc; i++) {
+        struct bk_data_label *l = &o->labels[i];
+        uint32_t id = bk_read_u32(&c);
+        l->source = string_at(o, id);
+        if (l->source) {
+            /* the third part keeps it from ever being the key of a label */
+            uint64_t parts[3] = {l->project_key, bk_hash64(l->source, strlen(l->source)), 0};
+            keys[d->info.n_with_source++] = l->source_key = hash_u64s(parts, 3);
+        } else if (id != BK_STR_NONE) {
+            rc = bad(err, "sources", "a string that is not there");
+        }
+    }
+    d->info.n_sources = count_distinct(keys, d->info.n_with_source);
+    free(keys);
+    return rc;
 }
 
 static uint64_t function_key(const struct bk_data_file *f, uint64_t addr)
@@ -435,6 +534,60 @@ static int read_ids(struct bk_dataset *d, struct owner *o, size_t n_ids, const s
     return BK_OK;
 }
 
+/* The distinct values. */
+static int read_immediates(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_cursor c;
+    int rc = open_rows(&c, p, "immediates", 8, &d->n_immediates, err);
+    if (rc)
+        return rc;
+    size_t n = d->n_immediates;
+    uint64_t *sorted = bk_calloc(n + 1, sizeof *sorted);
+    o->immediates = bk_calloc(n + 1, sizeof *o->immediates);
+    if (!sorted || !o->immediates) {
+        free(sorted);
+        return bk_fail_nomem(err, n * sizeof *sorted);
+    }
+    for (size_t i = 0; i < n; i++)
+        o->immediates[i] = (int64_t)(sorted[i] = bk_read_u64(&c));
+    bool twice = count_distinct(sorted, n) != n;
+    free(sorted);
+    return twice ? bad(err, "immediates", "a value stands there twice") : BK_OK;
+}
+
+/* Which of them each function has. */
+static int read_immediate_ids(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_cursor counts, ids;
+    size_t n_counts, n_ids;
+    int rc = open_rows(&counts, p, "immediate_counts", 4, &n_counts, err);
+    if (!rc)
+        rc = open_rows(&ids, p, "immediate_ids", 4, &n_ids, err);
+    if (rc)
+        return rc;
+    if (n_counts != d->n)
+        return bad(err, "immediate_counts", "another number than there are functions");
+    o->immediate_ids = bk_calloc(n_ids + 1, sizeof *o->immediate_ids);
+    if (!o->immediate_ids)
+        return bk_fail_nomem(err, n_ids * sizeof *o->immediate_ids);
+    for (size_t i = 0; i < n_ids; i++) {
+        o->immediate_ids[i] = bk_read_u32(&ids);
+        if (o->immediate_ids[i] >= d->n_immediates)
+            return bad(err, "immediate_ids", "a value that is not there");
+    }
+    size_t at = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        struct bk_data_func *f = &o->funcs[i];
+        f->n_immediates = bk_read_u32(&counts);
+        f->immediates = o->immediate_ids + at;
+        if (f->n_immediates > n_ids - at)
+            return bad(err, "immediate_counts", "more than there are numbers");
+        at += f->n_immediates;
+        d->info.n_with_immediates += f->n_immediates > 0;
+    }
+    return at == n_ids ? BK_OK : bad(err, "immediate_ids", "more than the functions have");
+}
+
 static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
 {
     o->words = bk_strtab_new();
@@ -454,9 +607,17 @@ static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack 
     if (!rc)
         rc = read_labels(d, o, p, err);
     if (!rc)
+        rc = read_sources(d, o, p, err);
+    if (!rc)
         rc = read_functions(d, o, &n_ids, p, err);
     if (!rc)
         rc = read_ids(d, o, n_ids, p, err);
+    d->has_immediates = d->info.has_immediates = has_entry(p, "immediates");
+    if (!rc && d->has_immediates)
+        rc = read_immediates(d, o, p, err);
+    if (!rc && d->has_immediates)
+        rc = read_immediate_ids(d, o, p, err);
+    d->info.n_immediates = d->n_immediates;
     return rc;
 }
 
@@ -480,6 +641,7 @@ static int dataset_new(struct bk_dataset **out, const struct bk_pack *p, struct 
     d->files = o->files;
     d->labels = o->labels;
     d->v = o->funcs;
+    d->immediates = o->immediates;
     *out = d;
     return BK_OK;
 }
@@ -522,6 +684,8 @@ void bk_dataset_close(struct bk_dataset *d)
     free(o->labels);
     free(o->funcs);
     free(o->ids);
+    free(o->immediates);
+    free(o->immediate_ids);
     free(o);
     free(d);
 }

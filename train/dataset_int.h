@@ -11,15 +11,18 @@ struct out_file { /* strings by id */
 
 struct out_func {
     uint32_t label, name, file;
-    uint32_t n_blocks, n_insns, n_words;
+    uint32_t source; /* string id of its source file, BK_STR_NONE: not known */
+    uint32_t n_blocks, n_insns, n_words, n_immediates;
     uint64_t addr, bytes_bad;
-    uint64_t hash; /* of all its words as text */
-    size_t ids;    /* its n_words ids begin here in data_out.ids */
+    uint64_t hash;     /* of all its words as text */
+    size_t ids;        /* its n_words ids begin here in data_out.ids */
+    size_t immediates; /* its n_immediates values begin here in data_out.immediates */
     bool dropped;
 };
 
 struct out_label { /* strings by id */
     uint32_t project, name;
+    uint32_t source; /* BK_STR_NONE: not known */
 };
 
 /* A data set on its way to a file. Functions are in their final order, the dropped ones still among them. */
@@ -38,13 +41,17 @@ struct data_out {
         size_t n, cap;
     } ids;
     struct {
+        int64_t *v;
+        size_t n, cap;
+    } immediates;
+    struct {
         struct out_label *v; /* by label; only those that a kept function has are written */
         size_t n, cap;
     } labels;
 };
 
-/* Writes the kept functions and counts n_labels, n_words and n_word_total into `info`, whose other counts go into the
- * file; info->hash is the file's. */
+/* Writes the kept functions and counts what is written of labels, words, immediates and sources into `info`, whose other
+ * counts go into the file; info->hash is the file's. */
 BK_MUST_CHECK int bk_data_write(struct bk_dataset_info *info, const char *path, const struct data_out *o,
                                 struct bk_error *err);
 

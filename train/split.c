@@ -21,7 +21,7 @@ static int by_rank(const void *a, const void *b)
     return (x->item > y->item) - (x->item < y->item);
 }
 
-static uint64_t unit_rank(uint64_t seed, uint64_t key)
+uint64_t bk_key_rank(uint64_t seed, uint64_t key)
 {
     uint8_t bytes[16];
     for (int i = 0; i < 8; i++) {
@@ -56,13 +56,18 @@ static void cut_units(uint8_t *part_of_item, struct unit *u, size_t n, const str
     }
 }
 
+static uint64_t label_unit(const struct bk_data_label *l, enum bk_split_by by)
+{
+    return by == BK_SPLIT_PROJECT ? l->project_key : by == BK_SPLIT_FILE ? l->source_key : l->key;
+}
+
 int bk_split_parts(uint8_t *part, const struct bk_dataset *d, const struct bk_split *s, struct bk_error *err)
 {
     if (!s->train && !s->validation && !s->test)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "a split of 0:0:0 has no parts");
     if (s->train > MAX_SHARE || s->validation > MAX_SHARE || s->test > MAX_SHARE)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "a part of a split is over %u", MAX_SHARE);
-    if (s->by != BK_SPLIT_FUNCTION && s->by != BK_SPLIT_SOURCE && s->by != BK_SPLIT_PROJECT)
+    if ((unsigned)s->by > BK_SPLIT_FILE)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "unknown kind of split %d", (int)s->by);
     bool by_function = s->by == BK_SPLIT_FUNCTION;
     size_t n = by_function ? d->n : d->n_labels;
@@ -74,10 +79,8 @@ int bk_split_parts(uint8_t *part, const struct bk_dataset *d, const struct bk_sp
         return bk_fail_nomem(err, n * sizeof *u);
     }
     for (size_t i = 0; i < n; i++) {
-        uint64_t key = by_function ? d->v[i].key : d->labels[i].key;
-        if (s->by == BK_SPLIT_PROJECT)
-            key = d->labels[i].project_key;
-        u[i] = (struct unit){unit_rank(s->seed, key), key, (uint32_t)i};
+        uint64_t key = by_function ? d->v[i].key : label_unit(&d->labels[i], s->by);
+        u[i] = (struct unit){bk_key_rank(s->seed, key), key, (uint32_t)i};
     }
     cut_units(by_function ? part : part_of_label, u, n, s);
     for (size_t i = 0; i < d->n && !by_function; i++)

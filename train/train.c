@@ -92,7 +92,8 @@ static int fill_options(struct trainer *t, const struct bk_train_options *opt, s
 
 static const char *split_name(enum bk_split_by by)
 {
-    return by == BK_SPLIT_FUNCTION ? "function" : by == BK_SPLIT_SOURCE ? "source" : "project";
+    static const char *const names[] = {"function", "source", "project", "file"}; /* by enum bk_split_by */
+    return names[by];
 }
 
 /* A JSON integer, or text where 63 bits do not hold it. */
@@ -404,24 +405,27 @@ static int validate(struct trainer *t, double *auc, struct bk_error *err)
     as_model(&m, t, t->state.params);
     float *vectors = bk_calloc(n, t->o * sizeof *vectors), *score = bk_calloc(t->pairs.n, sizeof *score);
     struct bk_seq *seq = bk_calloc(n, sizeof *seq);
-    bool *similar = bk_calloc(t->pairs.n, sizeof *similar);
-    int rc = vectors && score && seq && similar ? BK_OK : bk_fail_nomem(err, n * t->o * sizeof *vectors);
+    struct bk_scored *scored = bk_calloc(t->pairs.n, sizeof *scored);
+    int rc = vectors && score && seq && scored ? BK_OK : bk_fail_nomem(err, n * t->o * sizeof *vectors);
     if (!rc) {
         for (size_t i = 0; i < n; i++)
             seq[i] = t->seq[t->validation.v[i]];
         rc = bk_model_embed(vectors, &m, seq, n, BK_FULL, t->opt.threads, NULL, NULL, err);
     }
     if (!rc) {
-        double ap;
         bk_pairs_score(score, &t->pairs, vectors, t->o);
         for (size_t i = 0; i < t->pairs.n; i++)
-            similar[i] = t->pairs.v[i].similar;
-        rc = bk_metric_auc_ap(auc, &ap, score, similar, t->pairs.n, err);
+            scored[i] = (struct bk_scored){.score = score[i], .similar = t->pairs.v[i].similar};
+        rc = bk_metric_sort(scored, t->pairs.n, err);
+    }
+    if (!rc) {
+        double ap;
+        bk_metric_auc_ap(auc, &ap, scored, t->pairs.n, NULL);
     }
     free(vectors);
     free(score);
     free(seq);
-    free(similar);
+    free(scored);
     return rc;
 }
 

@@ -15,7 +15,7 @@
 #define BK_DATA_MAX_WORDS 1000
 
 #define BK_DATA_MAJOR 1
-#define BK_DATA_MINOR 0
+#define BK_DATA_MINOR 1
 
 /* One image: an input file, or one member of an input archive. Strings belong to the data set. */
 struct bk_data_file {
@@ -29,7 +29,9 @@ struct bk_data_file {
  * somewhere in the project; two functions of unlike labels are never known aliases. */
 struct bk_data_label {
     const char *project, *name; /* of several names the one met first */
+    const char *source;         /* its source file, of several the one met first; NULL: not known */
     uint64_t key, project_key;  /* hashes of the strings: name the label and the project independent of any order */
+    uint64_t source_key;        /* hash of project and source; of a label without source its own key */
 };
 
 struct bk_data_func {
@@ -41,6 +43,8 @@ struct bk_data_func {
     uint32_t n_insns;      /* instructions, those beyond BK_DATA_MAX_WORDS too */
     uint32_t n_words;      /* kept words, 1 .. BK_DATA_MAX_WORDS */
     const uint32_t *words; /* ids into the data set's words, linear address order */
+    uint32_t n_immediates;
+    const uint32_t *immediates; /* numbers of the data set's immediates, in the order of the instructions */
 };
 
 struct bk_dataset {
@@ -50,6 +54,9 @@ struct bk_dataset {
     const struct bk_data_label *labels;
     const struct bk_data_file *files;
     const struct bk_strtab *words; /* every word of every function, in order of first use; no word is unknown here */
+    bool has_immediates;           /* false: a file of format 1.0, which says nothing of them */
+    size_t n_immediates;
+    const int64_t *immediates; /* every value of every function, each once */
     void *owner;
 };
 static inline enum bk_arch bk_data_arch(const struct bk_dataset *d, size_t i)
@@ -68,6 +75,8 @@ enum bk_part { BK_PART_TRAIN, BK_PART_VALIDATION, BK_PART_TEST };
  * cut at the exact proportions, rounded to whole units: independent of the order of functions. BK_EINVAL: all parts zero. */
 BK_MUST_CHECK int bk_split_parts(uint8_t *part, const struct bk_dataset *d, const struct bk_split *s,
                                  struct bk_error *err);
+/* The place of a key in the random order of a seed: XXH3-64 of both as little-endian u64, seed first. */
+uint64_t bk_key_rank(uint64_t seed, uint64_t key);
 
 /* Functions that pairs are drawn among, grouped by label. */
 struct bk_group {
@@ -100,25 +109,51 @@ BK_MUST_CHECK int bk_pairs_fixed(struct bk_pairs *out, const struct bk_group *g,
 void bk_pairs_done(struct bk_pairs *p);
 
 /* Streams of bk_rng_seed, so that one seed never draws the same numbers for two uses. */
-enum bk_stream { BK_STREAM_PAIRS = 0x70, BK_STREAM_QUERIES, BK_STREAM_POOLS, BK_STREAM_TRAINER = 0x100 /* and up */ };
+enum bk_stream {
+    BK_STREAM_PAIRS = 0x70,
+    BK_STREAM_QUERIES,          /* and one more for each axis */
+    BK_STREAM_BOOTSTRAP = 0x80, /* resample i: (i + 1) << 32 beside it */
+    BK_STREAM_MINHASH,
+    BK_STREAM_TRAINER = 0x100 /* and up */
+};
 
 /* ---- metrics (metrics.c) ----------------------------------------------- */
 
-/* Area under the ROC curve (Mann-Whitney, a tie counts half) and average precision (sum of (R_i - R_i-1) P_i over distinct scores,
- * no interpolation) of n scores. BK_EINVAL: one class is empty, or a score is no number. */
-BK_MUST_CHECK int bk_metric_auc_ap(double *auc, double *ap, const float *score, const bool *similar, size_t n,
-                                   struct bk_error *err);
-
-/* Ranks of the one right answer, 1 = best. Recall@k is the share of ranks <= k, MRR@10 the mean of 1/rank, 0 beyond 10. */
-struct bk_rank_sum {
-    size_t n, at_1, at_10;
-    double reciprocal;
+/* One pair of a group of pairs with a common anchor, which is resampled as a whole. */
+struct bk_scored {
+    float score;
+    uint32_t anchor;
+    bool similar;
 };
-void bk_rank_add(struct bk_rank_sum *s, size_t rank);
-/* The rank of `right` among `wrong[0..n)`, ties against it: a model that gives one score to all ranks last. */
-size_t bk_rank_of(float right, const float *wrong, size_t n);
+/* Best score first. BK_EINVAL: one class is empty, or a score is no number. */
+BK_MUST_CHECK int bk_metric_sort(struct bk_scored *v, size_t n, struct bk_error *err);
+/* Area under the ROC curve (Mann-Whitney, a tie counts half) and average precision (sum of (R_i - R_i-1) P_i over distinct scores,
+ * no interpolation) of sorted pairs; a pair counts weight[anchor] times (NULL: once). Each class must have some weight. */
+void bk_metric_auc_ap(double *auc, double *ap, const struct bk_scored *v, size_t n, const uint32_t *weight);
+/* The two curves of sorted pairs; see bk_judged_axis. */
+BK_MUST_CHECK int bk_metric_curves(struct bk_curve *roc, struct bk_curve *precision_recall, const struct bk_scored *v,
+                                   size_t n, struct bk_error *err);
 
-/* ---- judging (eval.c), also used on the validation part while training -- */
+/* The rank of `right` among `wrong[0..n)`, 1 = best, ties against it: a model that gives one score to all ranks last. */
+size_t bk_rank_of(float right, const float *wrong, size_t n);
+/* Means over queries of one right answer each. Recall@k: share of ranks <= k; MRR@10: 1/rank, nDCG@10: 1/log2(1 + rank), both 0
+ * beyond 10. Query i counts weight[i] times (NULL: once); the sum of weights is not 0. */
+enum { BK_RECALL_1, BK_RECALL_10, BK_MRR_10, BK_NDCG_10, BK_RANK_METRICS };
+void bk_metric_ranks(double out[BK_RANK_METRICS], const size_t *rank, size_t n, const uint32_t *weight);
+
+/* Recall@k at each k where it grows, at k = 1 and at k = pool; n > 0. */
+BK_MUST_CHECK int bk_metric_recall_curve(struct bk_curve *out, const size_t *rank, size_t n, size_t pool,
+                                         struct bk_error *err);
+
+/* The percentile `p` (0 .. 1) of sorted numbers, linear between neighbours; n > 0. */
+double bk_percentile(const double *sorted, size_t n, double p);
+/* The bootstrap: `n_figures` figures of a sample of n, by fn(ctx, out, weight), and their intervals. weight[i] says how often item i was
+ * drawn, NULL once each. The same for any number of threads. */
+typedef void bk_resample_fn(const void *ctx, double *out, const uint32_t *weight);
+BK_MUST_CHECK int bk_bootstrap(struct bk_figure *out, size_t n_figures, size_t n, uint64_t seed, unsigned threads,
+                               bk_resample_fn *fn, const void *ctx, struct bk_error *err);
+
+/* ---- vectors (score.c), also of the validation part while training ------ */
 
 /* Scores of pairs from unit vectors: row i of `vectors` (dim floats) belongs to g->v[i]. */
 void bk_pairs_score(float *score, const struct bk_pairs *p, const float *vectors, size_t dim);

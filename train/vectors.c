@@ -42,7 +42,7 @@ static int read_config(struct bk_vectors *v, const struct bk_pack *p, struct bk_
     v->dataset_hash = bk_read_u64(&c);
     if (has_tokens && (rc = bk_tokens_check("word vectors", tokens, version, err)))
         return rc;
-    if (c.failed || split > 1 || by > BK_SPLIT_PROJECT)
+    if (c.failed || split > 1 || by > BK_SPLIT_FILE)
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: cut off or out of range");
     v->split.by = (enum bk_split_by)by;
     if (!bk_arch_list_parse(&v->archs, archs))

@@ -18,6 +18,7 @@ struct bk_function {
     enum bk_bound_source bound;
     size_t n_names;           /* aliases of one address are one function; 0 in stripped files */
     const char *const *names; /* global before weak before local, then shorter, then alphabetical */
+    const char *file;         /* source file, of the first name that has one (bk_symbol.file); NULL: not known */
 };
 
 /* All functions of an image, sorted by address. Immutable. */

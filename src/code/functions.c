@@ -231,9 +231,11 @@ static bool set_names(struct finder *f, struct bk_function *fn, const struct sta
         for (size_t i = 0; i < n; i++)
             syms[i] = &f->img->symbols[a[i].symbol];
         qsort(syms, n, sizeof *syms, compare_names);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             if (i == 0 || strcmp(syms[i]->name, syms[i - 1]->name) != 0)
                 names[fn->n_names++] = syms[i]->name;
+            fn->file = fn->file ? fn->file : syms[i]->file;
+        }
         fn->names = names;
     }
     free(syms);

@@ -22,6 +22,15 @@ const char *bk_word_unknown(enum bk_arch arch);
 const char *bk_word_end(enum bk_arch arch);
 /* Writes the word of one instruction, NUL-terminated, and returns its length. */
 size_t bk_word_write(char out[BK_WORD_MAX], enum bk_arch arch, const struct bk_insn *insn);
+/* The mnemonic inside a word that bk_word_write wrote, without the architecture's prefix: "mov" of "X_mov_eax,[rbp*1+-8]",
+ * "rep_movsb" of "X_rep_movsb_[rdi*1+0],[rsi*1+0]". *opcode points into `word` and has no NUL of its own; its length is
+ * returned, 0 for any other text (the unknown and end words, padding). */
+size_t bk_word_opcode(const char **opcode, const char *word);
+
+/* The immediates of one instruction of `img` into `out`, their number returned: its integer operands that stand for no
+ * address. Left out: targets of branches and calls, adr, adrp and literal loads of ARM and AArch64, what a
+ * relocation of an object is for, and in an executable of fixed address values inside its allocated sections. */
+size_t bk_insn_immediates(int64_t out[BK_MAX_OPERANDS], const struct bk_image *img, const struct bk_insn *insn);
 
 /* A function as the sequence models see it: ids of its words in linear address order. */
 struct bk_word_seq {

@@ -168,6 +168,33 @@ size_t bk_word_write(char out[BK_WORD_MAX], enum bk_arch arch, const struct bk_i
     return (size_t)(w.p - out);
 }
 
+/* The operand part begins at a '_' that no rule sets apart from those of a mnemonic ("vcmpeq_uqps", "adds_a.b", a prefix) or a
+ * register ("apsr_nzcv"). Only A has such registers, and no such mnemonics nor has V; elsewhere the last '_' it is,
+ * unless an instruction without operands follows a prefix. */
+static bool ends_in_prefix(const char *s, size_t n)
+{
+    static const char *const prefixes[] = {"lock", "rep", "repe", "repne", "bnd", "fdisi8087", "feni8087"};
+    const char *last = memrchr(s, '_', n);
+    last = last ? last + 1 : s;
+    n -= (size_t)(last - s);
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strlen(prefixes[i]) == n && memcmp(prefixes[i], last, n) == 0)
+            return true;
+    return false;
+}
+
+size_t bk_word_opcode(const char **opcode, const char *word)
+{
+    *opcode = word;
+    if (word[0] == '\0' || word[1] != '_' || word[2] < 'a' || word[2] > 'z')
+        return 0;
+    const char *s = word + 2, *end = word[0] == 'A' || word[0] == 'V' ? strchr(s, '_') : strrchr(s, '_');
+    *opcode = s;
+    if (end == NULL || (word[0] == 'X' && ends_in_prefix(s, (size_t)(end - s))))
+        return strlen(s);
+    return (size_t)(end - s);
+}
+
 /* ---- functions -------------------------------------------------------- */
 
 void bk_word_seq_done(struct bk_word_seq *s)

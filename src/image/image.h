@@ -51,8 +51,11 @@ enum bk_symbol_kind { BK_SYM_FUNC, BK_SYM_OBJECT, BK_SYM_OTHER, BK_SYM_EXTERN };
 
 struct bk_symbol {
     const char *name; /* never NULL nor empty; version suffix "@..." cut off */
-    uint64_t addr;    /* Thumb bit cleared */
-    uint64_t size;    /* bytes, 0 when the file does not say */
+    /* Source file, as the symbol table names it in front of a local symbol; in a relocatable object of one source
+     * file of global symbols too. NULL: not known. */
+    const char *file;
+    uint64_t addr; /* Thumb bit cleared */
+    uint64_t size; /* bytes, 0 when the file does not say */
     enum bk_symbol_kind kind;
     uint32_t section; /* index into sections, BK_NO_SECTION for externs and absolutes */
     bool global, weak;
@@ -101,6 +104,9 @@ struct bk_image {
     size_t n_unwinds; /* sorted by address, no duplicates */
     const struct bk_unwind *unwinds;
     size_t n_relocs_applied, n_relocs_unknown;
+    /* Of a relocatable object: where each field of code ends that a relocation is for, applied or not; sorted. */
+    size_t n_code_fields;
+    const uint64_t *code_fields;
     bool has_symtab; /* false: stripped */
     /* For bk_image_section_at: allocated sections cut so that none overlap, those of code first. */
     size_t n_spans, n_code_spans;

@@ -94,6 +94,10 @@ struct relocator {
         uint64_t *v; /* what GOT slots hold: collected, then sorted without duplicates */
         size_t n, cap;
     } got;
+    struct {
+        uint64_t *v;
+        size_t n, cap;
+    } code_fields; /* as in bk_image */
     bool no_memory;
     size_t entries_left, copy_left; /* allowances of one file, against sections that share their bytes */
     /* MIPS REL: per symbol the addend of the nearest LO16 further on in section `lo_section[symbol]`. */
@@ -364,6 +368,16 @@ static bool entry_inside(struct relocator *r, const struct entry *en, const stru
     return false;
 }
 
+static void note_code_field(struct relocator *r, const struct entry *en, const struct bk_section *target)
+{
+    const struct reloc_rule *rule = bk_reloc_rule_of(&r->table, en->type);
+    size_t size = rule && rule->calc != CALC_NONE ? bk_reloc_field_size(rule->field) : 4; /* as those nearly all are */
+    if (BK_GROW(r->code_fields))
+        r->code_fields.v[r->code_fields.n++] = target->addr + en->offset + size;
+    else
+        r->no_memory = true;
+}
+
 static void walk_section(struct relocator *r, size_t i)
 {
     struct elf *e = r->e;
@@ -379,7 +393,9 @@ static void walk_section(struct relocator *r, size_t i)
     }
     for (size_t k = 0; k < n && !r->no_memory; k++) {
         struct entry en = read_entry(e, s, s->type == SHT_REL ? n - 1 - k : k);
-        bool done = entry_inside(r, &en, target) && apply_entry(r, i, &en, target, original);
+        bool inside = entry_inside(r, &en, target), done = inside && apply_entry(r, i, &en, target, original);
+        if (r->phase == PHASE_APPLY && inside && target->exec)
+            note_code_field(r, &en, target);
         if (r->phase == PHASE_APPLY && done)
             e->img.n_relocs_applied++;
         else if (r->phase == PHASE_APPLY)
@@ -420,6 +436,22 @@ static bool make_got(struct relocator *r)
     return true;
 }
 
+static bool keep_code_fields(struct relocator *r)
+{
+    uint64_t *v = r->code_fields.v;
+    size_t n = r->code_fields.n;
+    uint64_t *out = bk_arena_alloc(r->e->rd->arena, n, sizeof *out);
+    if (out == NULL)
+        return false;
+    if (n > 0) {
+        qsort(v, n, sizeof *v, u64_order);
+        memcpy(out, v, n * sizeof *out);
+    }
+    r->e->img.n_code_fields = n;
+    r->e->img.code_fields = out;
+    return true;
+}
+
 int bk_elf_relocate(struct elf *e, struct bk_error *err)
 {
     struct relocator r = {.e = e};
@@ -435,7 +467,10 @@ int bk_elf_relocate(struct elf *e, struct bk_error *err)
     if (!r.no_memory && !make_got(&r))
         r.no_memory = true;
     walk_all(&r, PHASE_APPLY);
+    if (!r.no_memory && !keep_code_fields(&r))
+        r.no_memory = true;
     free(r.got.v);
+    free(r.code_fields.v);
     free(r.lo);
     free(r.lo_section);
     return r.no_memory ? bk_fail_nomem(err, e->src->size) : BK_OK;

@@ -43,6 +43,8 @@ struct reader {
         size_t n, cap;
     } marks;
     size_t long_names_left; /* bytes */
+    const char *file;       /* source file of the local symbols that follow, NULL: not known */
+    size_t n_files;         /* of the table so far */
 };
 
 /* ---- tables ----------------------------------------------------------- */
@@ -351,6 +353,20 @@ static enum bk_symbol_kind kind_of(const struct elf *e, const struct entry *s)
     return s->type == STT_OBJECT || s->type == STT_COMMON || is_common(e, s) ? BK_SYM_OBJECT : BK_SYM_OTHER;
 }
 
+/* From here on symbols are of the source file that this entry names; one without a name ends those of the file before. */
+static void begin_file(struct reader *r, const struct table *t, const struct entry *s)
+{
+    const char *name = elf_string(&t->names, s->name);
+    bool useful = name && name[0] && strnlen(name, LONG_NAME + 1) <= LONG_NAME;
+    r->file = useful ? name : NULL;
+    r->n_files++;
+}
+
+static const char *file_of(const struct reader *r, const struct entry *s)
+{
+    return s->bind == STB_LOCAL || (r->e->type == ET_REL && r->n_files == 1) ? r->file : NULL;
+}
+
 /* Keeps entry `i` as a symbol or a mark, or leaves it out. */
 static int take_entry(struct reader *r, const struct table *t, const struct entry *s, size_t i, const char *name,
                       struct bk_error *err)
@@ -370,6 +386,7 @@ static int take_entry(struct reader *r, const struct table *t, const struct entr
     if ((in && !in->alloc) || (is_undefined(e, s) && e->type != ET_REL) || (s->type == STT_TLS && !is_undefined(e, s)))
         return BK_OK;
     struct bk_symbol sym = {.name = name,
+                            .file = file_of(r, s),
                             .addr = addr,
                             .size = s->size,
                             .kind = kind_of(e, s),
@@ -392,8 +409,12 @@ static int take_entry(struct reader *r, const struct table *t, const struct entr
 
 static int read_table(struct reader *r, const struct table *t, bool note, struct bk_error *err)
 {
+    r->file = NULL;
+    r->n_files = 0;
     for (size_t i = 0; i < t->n; i++) {
         struct entry s = read_entry(r->e, t, i);
+        if (s.type == STT_FILE)
+            begin_file(r, t, &s);
         bool named = i > 0 && s.type != STT_SECTION && s.type != STT_FILE;
         const char *name = named ? name_of(r, t, &s) : NULL;
         if (note)

@@ -228,8 +228,8 @@ full_disk() { [ -c /dev/full ] || return 0; "$binkin" functions base-O0.so >/dev
 
 layout() {
     for level in O0 O2; do
-        mkdir -p "data/binkin-0.1/amd64-gcc-12-$level" && cp base-$level.a "data/binkin-0.1/amd64-gcc-12-$level/libbase.a"
-        printf 'data/binkin-0.1/amd64-gcc-12-%s/libbase.a\tbinkin\t0.1\tgcc-12\t%s\n' $level $level
+        mkdir -p "data/binkin-0.1/$arch-gcc-12-$level" && cp base-$level.a "data/binkin-0.1/$arch-gcc-12-$level/libbase.a"
+        printf "data/binkin-0.1/$arch-gcc-12-%s/libbase.a\tbinkin\t0.1\tgcc-12\t%s\n" $level $level
     done >table.tsv
     echo hello >data/README
 }
@@ -237,10 +237,27 @@ dataset_layout() { layout && run dataset -o layout.data data && [ "$rc" = 0 ] &&
 dataset_manifest() { run dataset --json -o table.data --manifest table.tsv && [ "$rc" = 0 ] && quiet && json 0 && cmp layout.data table.data >err; }
 dataset_labels_count() { sed 's/gcc-12/gcc-13/2' table.tsv >other.tsv && run dataset -o other.data --manifest other.tsv && [ "$rc" = 0 ] && ! cmp -s layout.data other.data; }
 dataset_options() { run dataset -o o.data --project binkin base-O0.a && [ "$rc" = 0 ] && has '  files  *1$'; }
-dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data amd64-gcc-12-O0 amd64-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
+dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data $arch-gcc-12-O0 $arch-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
 dataset_unlabelled() { run dataset -o no.data base-O0.a; [ "$rc" = 2 ] && tells '^binkin: base-O0.a: .*--project' && [ ! -e no.data ]; }
-dataset_bad_file() { cp text.c data/binkin-0.1/amd64-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/amd64-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'could not be used  *1$'; }
-dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ "$rc" = 2 ] && tells '^binkin: bad.tsv: line 1: '; }
+dataset_bad_file() { cp text.c data/binkin-0.1/$arch-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/$arch-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'labels say  *1$'; }
+dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ "$rc" = 2 ] && tells '^binkin: bad.tsv: line 1: ' && [ ! -e no.data ]; }
+# header TAB rows: the same files with the columns that the first line names
+columns() {
+    printf '#level\tsha256\tfile\tpath\tarch\tproject\tversion\tcompiler\n'
+    for level in O0 O2; do
+        path=data/binkin-0.1/$arch-gcc-12-$level/libbase.a
+        printf '%s\t%s\tlibbase.a\t%s\t%s\tbinkin\t0.1\tgcc-12\n' $level "$(sha256sum <$path | cut -d' ' -f1)" $path "$arch"
+    done
+}
+dataset_columns() { columns >columns.tsv && run dataset -o columns.data --manifest columns.tsv && [ "$rc" = 0 ] && quiet && cmp layout.data columns.data >err; }
+# refused, counted, and the rest is written
+dataset_refused() { run dataset -o refused.data --manifest refused.tsv; [ "$rc" = 2 ] && has '  files  *2$' && has 'labels say  *1$' && tells "$1" && tells '^1 of 2 files are not in refused.data$' && run info refused.data && has 'labels say  *1$'; }
+dataset_wrong_arch() { columns | sed "2s/\t$arch\t/\tmips64el\t/" >refused.tsv && dataset_refused 'libbase.a(.*): little-endian code for .*mips64el'; }
+dataset_wrong_sum() { columns | sed '3s/\t[0-9a-f]\{60\}/\t012301230123012301230123012301230123012301230123012301230123/' >refused.tsv && dataset_refused 'libbase.a: its SHA-256 is'; }
+dataset_missing() { columns | sed '3s/libbase.a\t'"$arch"'/nothing.a\t'"$arch"'/' >refused.tsv && dataset_refused 'nothing.a: '; }
+dataset_wrong_folder() { mkdir -p wrong/binkin-0.1/mips-gcc-12-O0 && cp base-O0.a wrong/binkin-0.1/mips-gcc-12-O0 && run dataset -o wrong.data wrong data; [ "$rc" = 2 ] && has '  files  *3$' && has 'labels say  *1$' && tells 'its label says mips$'; }
+dataset_info() { run info layout.data && [ "$rc" = 0 ] && quiet && has '^  architecture ' && has "^    $arch  " && has '^    gcc-12 ' && has '^    O2 ' && has '^    binkin ' && has 'functions with immediates  *[1-9]' && has 'source file is known  *[1-9]' && run info --json layout.data && json 0 && has '"by_level":\[{"value":"O0",'; }
+dataset_by_file() { run train i2v -o f.words --min-count 1 --epochs 1 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ] && run eval --baseline counts --pool 5 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ]; }
 train_words() { run train i2v -o t.words --min-count 1 --epochs 1 layout.data && [ "$rc" = 0 ] && quiet && has 'word vectors'; }
 train_words_json() { run train i2v --json -o t2.words --min-count 1 --epochs 1 -t 3 layout.data && json 0 && cmp t.words t2.words >err; }
 insns=40
@@ -257,9 +274,48 @@ train_resumed() { run train model --resume -o stopped.bkm $model_args && [ "$rc"
 train_foreign() { run train model -o f.bkm --words base-O0.so layout.data; one_trouble && tells '^binkin: base-O0.so: ' && [ ! -e f.bkm ]; }
 train_half() { # shellcheck disable=SC2086
     run train model --half -o half.bkm $model_args && [ "$rc" = 0 ] && [ "$(wc -c <half.bkm)" -lt $(($(wc -c <whole.bkm) * 6 / 10)) ]; }
-eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ "$rc" = 0 ] && has 'AUC 0\.[0-9]*, AP' && has 'pool 5, '; }
+eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ "$rc" = 0 ] && has '^  whole.bkm  *0\.[0-9]* (0\.[0-9]*-[01]\.[0-9]*)' && has '^  @5 '; }
 eval_json() { run eval --json -m whole.bkm --pool 5 --pool 10 layout.data && json 0 && has '"pool":10'; }
-eval_baseline() { run eval --baseline --pool 5 layout.data && [ "$rc" = 0 ] && has 'baseline'; }
+# A record for each axis and subject; what cannot be judged is named.
+eval_axes() {
+    run eval --json -m whole.bkm --baseline counts --baseline minhash --axis XO --axis XA --pool 5 --pool 10000 layout.data && json 0 &&
+        [ "$(wc -l <out)" = 6 ] && [ "$(grep -c '"axis":"XO".*"skipped_pools":\[{"pool":10000,' out)" = 3 ] &&
+        [ "$(grep -c '"axis":"XA".*"skipped":"no pair"' out)" = 3 ]
+}
+eval_skips() { run eval --baseline counts --axis XO --axis XA --pool 10000 layout.data && [ "$rc" = 0 ] && has '^XA: skipped: no pair among ' && has '^  XO @10,000: skipped: [0-9]* candidates$'; }
+eval_nothing() { run eval --baseline counts --axis XA layout.data; one_trouble && tells 'has a right answer on any axis'; }
+eval_baselines() {
+    run eval --baseline counts --baseline tfidf-words --baseline tfidf-opcodes --baseline tfidf-immediates --baseline tfidf --baseline minhash --min-blocks 2 --identical opcodes --unseen --pool 5 layout.data
+    [ "$rc" = 0 ] && has ' of 2 basic blocks or more.* seen in training left out; matches of identical opcodes not drawn' && ! has 'default'
+}
+eval_trial() { # asked again, it gives the same but for the time it took
+    run eval --json --baseline counts --axis XO --axis XM --seed 3 --pool 5 --write-trial t.jsonl layout.data && json 0 && cp out first &&
+        run eval --json --baseline counts --trial t.jsonl --pool 5 layout.data && json 0 &&
+        sed 's/"seconds_embedding.*_per_second":[^,]*,//' first >a && sed 's/"seconds_embedding.*_per_second":[^,]*,//' out >b && cmp a b >>err && [ -s a ]
+}
+eval_trial_twice() { wrong 'says axes, queries' eval --trial t.jsonl --axis XO layout.data; }
+eval_trial_broken() { sed 2d t.jsonl >cut.jsonl && run eval --baseline counts --trial cut.jsonl layout.data; one_trouble && tells '^binkin: cut.jsonl: .* lines of axis XO'; }
+eval_other_split() {
+    run train i2v -o o.words --min-count 1 --epochs 1 --parts 6:2:2 layout.data && run train model -o other.bkm --words o.words --epochs 1 --max-insns 15 --pairs 50 --parts 6:2:2 layout.data &&
+        run eval -m whole.bkm -m other.bkm layout.data; one_trouble && tells 'other.bkm was trained under another split than whole.bkm' &&
+        run eval -m whole.bkm -m other.bkm --parts 8:1:1 --pool 5 layout.data && [ "$rc" = 0 ] && tells '^other.bkm was .*may have seen' && ! tells 'whole.bkm was'
+}
+eval_plot() { # without gnuplot: its package is named
+    run eval -m whole.bkm --baseline counts --axis XO --axis XM --pool 5 --plot plots layout.data
+    if command -v gnuplot >/dev/null; then
+        [ "$rc" = 0 ] && quiet && for picture in XO XM loss; do
+            grep -q '</svg>' plots/$picture.svg && [ "$(head -c 4 plots/$picture.png | tail -c 3)" = PNG ] || return 1
+        done && grep -q 'whole.bkm' plots/loss.svg && grep -q 'counts' plots/XO.svg
+    else
+        one_trouble && tells 'gnuplot-nox'
+    fi
+}
+eval_plot_broken() {
+    mkdir -p fake && printf '#!/bin/sh\necho "line 0: out of ink" >&2\nexit 1\n' >fake/gnuplot && chmod +x fake/gnuplot
+    PATH=$work/fake:$PATH run eval --baseline counts --plot plots layout.data
+    one_trouble && tells '^binkin: --plot: gnuplot failed: line 0: out of ink$'
+}
+eval_plot_missing() { PATH=$work/nowhere run eval --baseline counts --plot plots layout.data; one_trouble && tells 'gnuplot-nox'; }
 eval_foreign() { run eval -m whole.bkm base-O0.so; one_trouble && tells '^binkin: base-O0.so: '; }
 trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1'; }
 
@@ -291,7 +347,10 @@ try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
 try "too few operands" wrong 'an operand is missing' match base-O0.so
 try "too many operands" wrong '3 operands are too many' match a b c
 try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
-try "bad split" wrong 'function, source or project' eval --split file x
+try "bad split" wrong 'function, source, file or project' eval --split folder x
+try "bad axis" wrong 'there is XO, XC' eval --axis XY x
+try "bad baseline" wrong 'there is counts' eval --baseline safe x
+try "bad filter" wrong 'there is keep, words' eval --identical all x
 try "no output named" wrong 'dataset: -o FILE' dataset base-O0.a
 
 try "info: an archive" info_archive
@@ -357,6 +416,13 @@ try "a full disk is told" full_disk
 
 try "dataset: labels from the layout" dataset_layout
 try "dataset: a table says the same" dataset_manifest
+try "dataset: ... and one with named columns" dataset_columns
+try "dataset: a label of another architecture" dataset_wrong_arch
+try "dataset: ... in the layout" dataset_wrong_folder
+try "dataset: another SHA-256" dataset_wrong_sum
+try "dataset: a table with a missing file" dataset_missing
+try "dataset: what is in it, by label" dataset_info
+try "dataset: divided by source file" dataset_by_file
 try "dataset: labels are part of the file" dataset_labels_count
 try "dataset: labels from options" dataset_options
 try "dataset: labels from where the directory really is" dataset_inside
@@ -373,7 +439,17 @@ try "train model: foreign word vectors" train_foreign
 try "train model: --half" train_half
 try "eval" eval_model
 try "eval: JSON" eval_json
-try "eval: baseline" eval_baseline
+try "eval: axes, and what is skipped, in JSON" eval_axes
+try "eval: what is skipped is named" eval_skips
+try "eval: nothing to judge" eval_nothing
+try "eval: baselines and filters" eval_baselines
+try "eval: a trial asked again" eval_trial
+try "eval: a trial and what it says already" eval_trial_twice
+try "eval: a trial without one of its lines" eval_trial_broken
+try "eval: models of two splits" eval_other_split
+try "eval: pictures" eval_plot
+try "eval: gnuplot fails" eval_plot_broken
+[ -n "${MESON_EXE_WRAPPER-}" ] || try "eval: no gnuplot" eval_plot_missing
 try "eval: not a data set" eval_foreign
 try "match with the trained model" trained_matches
 echo "1..$n"

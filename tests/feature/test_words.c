@@ -116,6 +116,20 @@ static void make_elf(struct buffer *b, const struct target *t, uint64_t addr, co
     put_section(b, 23, SHT_STRTAB, 0, 0, at_strings, sizeof strings, 0, 0, 0);
 }
 
+/* Writes the word and reads its mnemonic back. */
+static size_t write_word(char out[BK_WORD_MAX], enum bk_arch arch, const struct bk_insn *insn)
+{
+    const char *opcode;
+    size_t len = bk_word_write(out, arch, insn), n = bk_word_opcode(&opcode, out);
+    bool same = n == strlen(insn->mnemonic);
+    for (size_t i = 0; same && i < n; i++)
+        same = opcode[i] == (insn->mnemonic[i] == ' ' ? '_' : insn->mnemonic[i]);
+    if (!same)
+        fail_msg("%s: the mnemonic is %s, not %.*s", out, insn->mnemonic, (int)n, opcode);
+    assert_int_equal(len, strlen(out));
+    return len;
+}
+
 /* The words of `code`, separated by blanks, into `out`. */
 static void words_of(char *out, size_t size, const struct target *t, uint64_t addr, const uint8_t *code, size_t n)
 {
@@ -139,8 +153,7 @@ static void words_of(char *out, size_t size, const struct target *t, uint64_t ad
     *out = '\0';
     for (size_t i = 0; i < body->n_insns; i++) {
         char word[BK_WORD_MAX];
-        size_t len = bk_word_write(word, body->arch, &body->insns[i]);
-        assert_int_equal(len, strlen(word));
+        write_word(word, body->arch, &body->insns[i]);
         used += (size_t)snprintf(out + used, size - used, "%s%s", i ? " " : "", word);
         assert_true(used < size);
     }
@@ -211,8 +224,7 @@ static const char *word(enum bk_arch arch, const char *mnemonic, size_t n, const
 {
     static char out[BK_WORD_MAX];
     const struct bk_insn insn = {.mnemonic = mnemonic, .operands = operands, .n_operands = (uint8_t)n};
-    size_t len = bk_word_write(out, arch, &insn);
-    assert_int_equal(len, strlen(out));
+    write_word(out, arch, &insn);
     return out;
 }
 static const char *one(struct bk_operand op)
@@ -322,6 +334,68 @@ static void the_locale_is_not_asked(void **state)
     free(before);
 }
 
+/* ---- mnemonics out of words ---------------------------------------------- */
+
+static void opcodes_of_all_functions(const struct bk_image *img)
+{
+    struct bk_functions *functions;
+    struct bk_decoder *decoder;
+    const struct bk_body *body;
+    size_t n = 0;
+    assert_int_equal(bk_functions_find(&functions, img, NULL), BK_OK);
+    assert_int_equal(bk_decoder_new(&decoder, functions, NULL), BK_OK);
+    for (size_t i = 0; i < functions->n; i++) {
+        assert_int_equal(bk_decoder_body(&body, decoder, i, NULL), BK_OK);
+        for (size_t k = 0; k < body->n_insns; k++, n++) {
+            char word[BK_WORD_MAX];
+            write_word(word, body->arch, &body->insns[k]);
+        }
+    }
+    assert_true(n > 20);
+    bk_decoder_free(decoder);
+    bk_functions_free(functions);
+}
+
+static const char *self;
+
+/* This program, and for each processor bytes at random: whatever the disassembler knows comes up. */
+static void opcodes_are_read_back(void **state)
+{
+    struct bk_image_file *file;
+    struct buffer elf;
+    struct bk_rng rng;
+    (void)state;
+    assert_int_equal(bk_image_file_open(&file, self, NULL), BK_OK);
+    opcodes_of_all_functions(&file->images[0]);
+    bk_image_file_close(file);
+    bk_rng_seed(&rng, 1, 0);
+    for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+        for (size_t round = 0; round < 1000; round++) {
+            uint8_t code[512];
+            for (size_t i = 0; i < sizeof code; i++)
+                code[i] = (uint8_t)bk_rng_u64(&rng);
+            make_elf(&elf, &targets[t], 0x1000, code, sizeof code);
+            assert_int_equal(bk_image_file_parse(&file, "random", elf.v, elf.n, NULL), BK_OK);
+            opcodes_of_all_functions(&file->images[0]);
+            bk_image_file_close(file);
+        }
+    }
+}
+
+static void no_opcode_in_other_texts(void **state)
+{
+    static const char *const others[] = {"", "X", "X_", "X_UNK", "A_EOF", "mov", "X-mov", "X_[MEM]"};
+    const char *opcode;
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_equal(bk_word_opcode(&opcode, others[i]), 0);
+    assert_int_equal(bk_word_opcode(&opcode, "A_vmrs_apsr_nzcv,fpscr"), 4);
+    assert_int_equal(bk_word_opcode(&opcode, "X_repne_ret"), 9);
+    assert_int_equal(bk_word_opcode(&opcode, "X_vcmpeq_uqps_xmm0,xmm1,xmm2"), 11);
+    assert_int_equal(bk_word_opcode(&opcode, "M_adds_a.b_w0,w1,w2"), 8);
+    assert_string_equal(opcode, "adds_a.b_w0,w1,w2");
+}
+
 /* ---- sequences --------------------------------------------------------- */
 
 static const struct bk_insn three[] = {{.mnemonic = "nop"}, {.mnemonic = "ret"}, {.mnemonic = "nop"}};
@@ -359,8 +433,10 @@ static void sequences_intern_and_find(void **state)
     bk_strtab_free(t);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argc;
+    self = argv[0];
     const struct CMUnitTest tests[] = {
         {"golden amd64", golden, NULL, NULL, (void *)(uintptr_t)&targets[0]},
         {"golden i386", golden, NULL, NULL, (void *)(uintptr_t)&targets[1]},
@@ -374,6 +450,8 @@ int main(void)
         cmocka_unit_test(shapes),
         cmocka_unit_test(long_words_are_cut),
         cmocka_unit_test(the_locale_is_not_asked),
+        cmocka_unit_test(opcodes_are_read_back),
+        cmocka_unit_test(no_opcode_in_other_texts),
         cmocka_unit_test(sequences_intern_and_find),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,8 @@ static struct {
 
 static struct bk_labelled_file labelled(const char *file, const char *level)
 {
-    return (struct bk_labelled_file){file, "words", "1.0", "cc", level};
+    return (struct bk_labelled_file){
+        .path = file, .project = "words", .version = "1.0", .compiler = "cc", .level = level};
 }
 
 struct heard { /* what the trouble callback was told */
@@ -59,13 +60,40 @@ static const char *const source_names[] = {"count_words", "twin_one", "twin_two"
                                            "nothing",     "hidden",   "sum_of_squares", "long_one"};
 #define N_SOURCE (sizeof source_names / sizeof *source_names)
 
+static void assert_same_info(const struct bk_dataset_info *a, const struct bk_dataset_info *b)
+{
+    const size_t pairs[][2] = {
+        {a->n_files, b->n_files},
+        {a->n_failed_files, b->n_failed_files},
+        {a->n_functions, b->n_functions},
+        {a->n_duplicates, b->n_duplicates},
+        {a->n_unnamed, b->n_unnamed},
+        {a->n_short, b->n_short},
+        {a->n_labels, b->n_labels},
+        {a->n_merged, b->n_merged},
+        {a->n_shared, b->n_shared},
+        {a->n_words, b->n_words},
+        {a->n_word_total, b->n_word_total},
+        {a->n_partial, b->n_partial},
+        {a->bytes_bad, b->bytes_bad},
+        {a->has_immediates, b->has_immediates},
+        {a->n_immediates, b->n_immediates},
+        {a->n_with_immediates, b->n_with_immediates},
+        {a->n_sources, b->n_sources},
+        {a->n_with_source, b->n_with_source},
+        {a->hash, b->hash},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        assert_int_equal(pairs[i][0], pairs[i][1]);
+}
+
 static void every_function_with_its_label(void **state)
 {
     struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.o2, "O2")};
     struct bk_dataset_info info, read;
     struct bk_dataset *d = build(state, &info, files, 2, (struct bk_dataset_options){0});
     bk_dataset_describe(&read, d);
-    assert_memory_equal(&info, &read, sizeof info);
+    assert_same_info(&info, &read);
     assert_int_equal(info.n_files, 2);
     assert_int_equal(info.n_failed_files, 0);
     assert_int_equal(info.n_functions, 2 * N_SOURCE);
@@ -100,7 +128,7 @@ static void every_function_with_its_label(void **state)
     bk_dataset_close(d);
 }
 
-static void words_are_those_of_the_code(void **state)
+static void words_and_immediates_are_those_of_the_code(void **state)
 {
     struct bk_labelled_file file = labelled(path.o2, "O2");
     struct bk_dataset *d = build(state, NULL, &file, 1, (struct bk_dataset_options){0});
@@ -125,6 +153,16 @@ static void words_are_those_of_the_code(void **state)
             bk_word_write(word, body->arch, &body->insns[k]);
             assert_string_equal(bk_strtab_str(d->words, df->words[k]), word);
         }
+        size_t at = 0;
+        for (size_t k = 0; k < df->n_words; k++) {
+            int64_t values[BK_MAX_OPERANDS];
+            size_t n = bk_insn_immediates(values, &img->images[0], &body->insns[k]);
+            for (size_t v = 0; v < n; v++, at++) {
+                assert_true(at < df->n_immediates);
+                assert_true(d->immediates[df->immediates[at]] == values[v]);
+            }
+        }
+        assert_int_equal(at, df->n_immediates);
         total += df->n_words;
     }
     assert_true(find(d, "long_one", 0)->n_insns > BK_DATA_MAX_WORDS);
@@ -133,6 +171,171 @@ static void words_are_those_of_the_code(void **state)
     bk_decoder_free(dec);
     bk_functions_free(f);
     bk_image_file_close(img);
+    bk_dataset_close(d);
+}
+
+static void immediates_are_numbered(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.archive, "?")};
+    struct bk_dataset *d = build(state, NULL, files, 2, (struct bk_dataset_options){0});
+    size_t next = 0, with = 0;
+    assert_true(d->has_immediates && d->n_immediates > 3);
+    for (size_t i = 0; i < d->n; i++) {
+        with += d->v[i].n_immediates > 0;
+        for (size_t k = 0; k < d->v[i].n_immediates; k++) { /* numbered as they are first used, and all are */
+            assert_true(d->v[i].immediates[k] <= next);
+            next += d->v[i].immediates[k] == next;
+        }
+    }
+    assert_int_equal(next, d->n_immediates);
+    assert_int_equal(with, d->info.n_with_immediates);
+    for (size_t i = 0; i < d->n_immediates; i++)
+        for (size_t k = 0; k < i; k++)
+            assert_true(d->immediates[i] != d->immediates[k]);
+    bk_dataset_close(d);
+}
+
+/* The source file of the label that this function has. */
+static const char *source_of(const struct bk_dataset *d, const char *name)
+{
+    const struct bk_data_func *f = find(d, name, 0);
+    assert_non_null(f);
+    return d->labels[f->label].source;
+}
+
+/* Objects have one; a linked program only for local symbols. */
+static void source_files_are_known(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.archive, "O2"), labelled(path.self, "?")};
+    files[2].project = "tests";
+    struct bk_dataset_info info;
+    struct bk_dataset *d = build(state, &info, files, 2, (struct bk_dataset_options){0});
+    for (size_t i = 0; i < d->n_labels; i++) {
+        assert_string_equal(d->labels[i].source, "labelled");
+        assert_true(d->labels[i].source_key == d->labels[0].source_key && d->labels[i].key != d->labels[0].source_key);
+    }
+    assert_int_equal(info.n_sources, 1);
+    assert_int_equal(info.n_with_source, info.n_labels);
+    bk_dataset_close(d);
+    files[1].project = "other";
+    d = build(state, &info, files, 3, (struct bk_dataset_options){0});
+    assert_string_equal(source_of(d, "shares_add_up"), "test_dataset");
+    assert_null(source_of(d, "main"));
+    const struct bk_data_label *m = &d->labels[find(d, "main", 0)->label];
+    assert_true(m->source_key == m->key);
+    assert_true(d->labels[find(d, "nothing", 0)->label].source_key !=
+                d->labels[find(d, "nothing", 2)->label].source_key); /* projects apart */
+    assert_true(info.n_sources >= 3 && info.n_with_source < info.n_labels);
+    bk_dataset_close(d);
+}
+
+/* The object -O0 with another text in the place of its source file's name, `symbol`, as `name`. */
+static void source_is(void **state, const char *symbol, const char *name, const char *expected)
+{
+    size_t size;
+    char *out = temp_path(state, name);
+    uint8_t *object = read_file(path.o0, &size), *at = memmem(object, size, "labelled.c", 11);
+    assert_non_null(at);
+    memset(at, 0, 10);
+    memcpy(at, symbol, strlen(symbol));
+    write_file(out, object, size);
+    struct bk_labelled_file file = labelled(out, "O0");
+    struct bk_dataset *d = build(state, NULL, &file, 1, (struct bk_dataset_options){0});
+    const char *source = d->labels[0].source;
+    if (expected)
+        assert_string_equal(source, expected);
+    else
+        assert_null(source);
+    bk_dataset_close(d);
+    free(object);
+    free(out);
+}
+
+/* What makes two names of one file: the symbol, the member, folders, endings, prefixes of automake. */
+static void source_files_are_spelled_one_way(void **state)
+{
+    source_is(state, "bar.c", "x.o", "bar");
+    source_is(state, "a/bar.cc", "x.o", "bar");
+    source_is(state, "", "bar.o", "bar");
+    source_is(state, "", "bar.pic.lo", "bar");
+    source_is(state, "", "libfoo_la-bar.o", "bar");
+    source_is(state, "", "libfoo-lib-bar.x-y.o", "bar");
+    source_is(state, "foo-bar.c", "x.o", "bar");
+    source_is(state, "", "bar-.o", "bar-");
+    source_is(state, "<art>", "bar.o", NULL);
+    source_is(state, "", ".o", NULL);
+}
+
+static void wrong_labels_are_refused(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.archive, "O2"), labelled(path.o2, "O2")};
+    struct bk_dataset_info info;
+    struct heard heard = {0};
+    struct bk_dataset_options opt = {.trouble = hear, .trouble_ctx = &heard};
+    files[0].arch = "mips64el";
+    files[1].arch = "vax";
+    struct bk_dataset *d = build(state, &info, files, 3, opt);
+    const char *own = bk_arch_name(bk_data_arch(d, 0));
+    assert_int_equal(info.n_failed_files, 2);
+    assert_int_equal(info.n_functions, N_SOURCE);
+    assert_int_equal(heard.n, 2);
+    assert_int_equal(heard.first.code, BK_EMISMATCH);
+    assert_string_equal(heard.first.file, path.o0);
+    assert_non_null(strstr(heard.first.message, "label says mips64el"));
+    assert_non_null(strstr(heard.last.file, "labelled.a(")); /* the member */
+    bk_dataset_close(d);
+    files[0].arch = files[1].arch = own;
+    files[1].sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    heard = (struct heard){0};
+    d = build(state, &info, files, 3, opt);
+    assert_int_equal(info.n_failed_files, 1);
+    assert_string_equal(heard.first.file, path.archive);
+    assert_non_null(strstr(heard.first.message, "SHA-256"));
+    bk_dataset_close(d);
+}
+
+static void shares_add_up(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o2, "O2"), labelled(path.o0, "O0"), labelled(path.o2, "O2")};
+    files[2].project = "a";
+    struct bk_dataset *d = build(state, NULL, files, 3, (struct bk_dataset_options){0});
+    struct bk_dataset_share *v;
+    size_t n;
+    assert_int_equal(bk_dataset_shares(&v, &n, d, BK_DATASET_LEVEL, NULL), BK_OK);
+    assert_int_equal(n, 2);
+    assert_true(!strcmp(v[0].value, "O0") && v[0].n_functions == N_SOURCE && v[0].n_labels == N_SOURCE);
+    assert_true(!strcmp(v[1].value, "O2") && v[1].n_functions == 2 * N_SOURCE && v[1].n_labels == 2 * N_SOURCE);
+    free(v);
+    assert_int_equal(bk_dataset_shares(&v, &n, d, BK_DATASET_PROJECT, NULL), BK_OK);
+    assert_int_equal(n, 2);
+    assert_true(!strcmp(v[0].value, "a") && v[0].n_functions == N_SOURCE && v[0].n_labels == N_SOURCE);
+    assert_true(!strcmp(v[1].value, "words") && v[1].n_functions == 2 * N_SOURCE && v[1].n_labels == N_SOURCE);
+    free(v);
+    assert_int_equal(bk_dataset_shares(&v, &n, d, BK_DATASET_COMPILER, NULL), BK_OK);
+    assert_true(n == 1 && !strcmp(v[0].value, "cc") && v[0].n_functions == d->n);
+    free(v);
+    assert_int_equal(bk_dataset_shares(&v, &n, d, BK_DATASET_ARCH, NULL), BK_OK);
+    assert_true(n == 1 && !strcmp(v[0].value, bk_arch_name(d->files[0].arch)));
+    free(v);
+    bk_dataset_close(d);
+}
+
+/* A file that Binkin 0.1 wrote of three.c beside it (gcc 12 -O1). */
+static void format_1_0_is_read(void **state)
+{
+    (void)state;
+    struct bk_dataset *d;
+    struct bk_dataset_info info;
+    assert_int_equal(bk_dataset_open(&d, FIXTURES "/format-1.0.data", NULL), BK_OK);
+    bk_dataset_describe(&info, d);
+    assert_int_equal(d->n, 3);
+    assert_string_equal(label_of(d, &d->v[1]), "three");
+    assert_string_equal(bk_strtab_str(d->words, d->v[1].words[0]), "X_imul_eax,edi,0x3e8");
+    assert_true(!d->has_immediates && !info.has_immediates && d->n_immediates == 0 && info.n_with_source == 0);
+    for (size_t i = 0; i < d->n; i++) {
+        const struct bk_data_label *l = &d->labels[d->v[i].label];
+        assert_true(d->v[i].n_immediates == 0 && !l->source && l->source_key == l->key);
+    }
     bk_dataset_close(d);
 }
 
@@ -257,8 +460,10 @@ static void a_bad_file_does_not_stop_the_rest(void **state)
 
 /* ---- the reader ---------------------------------------------------------- */
 
-static const char *const entries[] = {"info", "words", "strings", "files", "labels", "functions", "ids"};
-#define N_ENTRIES 7
+static const char *const entries[] = {"info",    "words",      "strings",      "files",
+                                      "labels",  "functions",  "ids",          "immediate_counts",
+                                      "sources", "immediates", "immediate_ids"};
+#define N_ENTRIES 11
 
 /* Bytes of the entries of a good file; written back with one of them changed. */
 struct parts {
@@ -351,18 +556,18 @@ static int open_parts(const struct parts *p, size_t without)
     return rc;
 }
 
-enum { INFO, WORDS, STRINGS, FILES, LABELS, FUNCTIONS, IDS };
+enum { INFO, WORDS, STRINGS, FILES, LABELS, FUNCTIONS, IDS, COUNTS, SOURCES, IMMEDIATES, IMMEDIATE_IDS };
 
 static void wrong_sizes_are_refused(void **state)
 {
     struct parts p = take_apart(state);
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK);
     for (size_t i = 0; i < N_ENTRIES; i++) {
-        assert_int_equal(open_parts(&p, i), BK_EFORMAT);
+        assert_int_equal(open_parts(&p, i), i == SOURCES || i == IMMEDIATES ? BK_OK : BK_EFORMAT); /* OK: as in 1.0 */
         const size_t cuts[] = {1, 4, 8, 32, 40, p.n[i]};
         size_t whole = p.n[i];
         for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
-            p.n[i] = whole - cuts[c];
+            p.n[i] = whole > cuts[c] ? whole - cuts[c] : 0;
             assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
         }
         memset(p.v[i] + whole, 0, 64);
@@ -381,10 +586,10 @@ static void wrong_numbers_are_refused(void **state)
     static const struct {
         int entry;
         size_t row, at;
-    } fields[] = {{FILES, 40, 0},      {FILES, 40, 8},     {FILES, 40, 12},    {FILES, 40, 16},
-                  {FILES, 40, 20},     {FILES, 40, 24},    {LABELS, 8, 0},     {LABELS, 8, 4},
-                  {FUNCTIONS, 32, 0},  {FUNCTIONS, 32, 4}, {FUNCTIONS, 32, 8}, {FUNCTIONS, 32, 20},
-                  {FUNCTIONS, 32, 16}, {IDS, 4, 0},        {INFO, 4, 24},      {INFO, 4, 28}};
+    } fields[] = {{FILES, 40, 0},     {FILES, 40, 8},      {FILES, 40, 12},      {FILES, 40, 16},    {FILES, 40, 20},
+                  {FILES, 40, 24},    {LABELS, 8, 0},      {LABELS, 8, 4},       {FUNCTIONS, 32, 0}, {FUNCTIONS, 32, 4},
+                  {FUNCTIONS, 32, 8}, {FUNCTIONS, 32, 20}, {FUNCTIONS, 32, 16},  {IDS, 4, 0},        {INFO, 4, 24},
+                  {INFO, 4, 28},      {COUNTS, 4, 0},      {IMMEDIATE_IDS, 4, 0}};
     struct parts p = take_apart(state);
     for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
         int e = fields[f].entry;
@@ -407,6 +612,25 @@ static void wrong_numbers_are_refused(void **state)
             set_u32(at, good);
         }
     }
+    parts_free(&p);
+}
+
+static void wrong_immediates_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    uint8_t *source = p.v[SOURCES];
+    uint32_t good = get_u32(source);
+    set_u32(source, 0x7fffffff);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    set_u32(source, 0xffffffff); /* not known */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK);
+    set_u32(source, good);
+    memcpy(p.v[IMMEDIATES], p.v[IMMEDIATES] + 8, 8); /* a value twice */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    parts_free(&p);
+    p = take_apart(state);
+    set_u32(p.v[COUNTS], get_u32(p.v[COUNTS]) - 1); /* one number too many */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     parts_free(&p);
 }
 
@@ -436,7 +660,13 @@ static void contradictions_are_refused(void **state)
     set_u32(p.v[FILES] + 24, 6);
     /* other token rules are no damage but a mismatch */
     set_u32(p.v[INFO], BK_TOKENS_VERSION + 1);
-    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EMISMATCH);
+    size_t size;
+    uint8_t *file = put_together(&size, &p, N_ENTRIES);
+    struct bk_dataset *d;
+    struct bk_error err;
+    assert_int_equal(bk_dataset_open_bytes(&d, file, size, &err), BK_EMISMATCH);
+    assert_string_equal(err.message, "data set of token rules safe/2, this program has safe/1");
+    free(file);
     set_u32(p.v[INFO], BK_TOKENS_VERSION);
     p.v[INFO][p.n[INFO] - 2] ^= 1;
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_EMISMATCH);
@@ -558,12 +788,26 @@ int main(int argc, char **argv)
     path.o2 = argv[2];
     path.stripped = argv[3];
     path.archive = argv[4];
-    const struct CMUnitTest tests[] = {TEST(every_function_with_its_label),     TEST(words_are_those_of_the_code),
-                                       TEST(duplicates_are_kept_once),          TEST(short_and_unnamed_are_counted),
-                                       TEST(archives_give_their_members),       TEST(same_bytes_for_any_threads),
-                                       TEST(a_bad_file_does_not_stop_the_rest), TEST(wrong_sizes_are_refused),
-                                       TEST(wrong_numbers_are_refused),         TEST(contradictions_are_refused),
-                                       TEST(bad_strings_are_refused),           TEST(absurd_word_counts_are_refused),
-                                       TEST(an_error_names_the_file),           TEST(damaged_files_are_refused)};
+    const struct CMUnitTest tests[] = {TEST(every_function_with_its_label),
+                                       TEST(words_and_immediates_are_those_of_the_code),
+                                       TEST(immediates_are_numbered),
+                                       TEST(source_files_are_known),
+                                       TEST(source_files_are_spelled_one_way),
+                                       TEST(wrong_labels_are_refused),
+                                       TEST(shares_add_up),
+                                       TEST(format_1_0_is_read),
+                                       TEST(wrong_immediates_are_refused),
+                                       TEST(duplicates_are_kept_once),
+                                       TEST(short_and_unnamed_are_counted),
+                                       TEST(archives_give_their_members),
+                                       TEST(same_bytes_for_any_threads),
+                                       TEST(a_bad_file_does_not_stop_the_rest),
+                                       TEST(wrong_sizes_are_refused),
+                                       TEST(wrong_numbers_are_refused),
+                                       TEST(contradictions_are_refused),
+                                       TEST(bad_strings_are_refused),
+                                       TEST(absurd_word_counts_are_refused),
+                                       TEST(an_error_names_the_file),
+                                       TEST(damaged_files_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

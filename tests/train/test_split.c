@@ -21,6 +21,7 @@ static void count_units(size_t n[3], const struct toy *t, const uint8_t *part, e
             const struct bk_data_label *a = &t->labels[t->funcs[i].label], *b = &t->labels[t->funcs[j].label];
             bool same = by == BK_SPLIT_FUNCTION ? t->funcs[i].key == t->funcs[j].key
                         : by == BK_SPLIT_SOURCE ? a->key == b->key
+                        : by == BK_SPLIT_FILE   ? a->source_key == b->source_key
                                                 : a->project_key == b->project_key;
             if (same)
                 assert_int_equal(part[i], part[j]);
@@ -55,6 +56,10 @@ static void proportions_are_exact(void **state)
         count_units(n, t, p, BK_SPLIT_PROJECT);
         assert_true(n[0] == 5 && n[1] == 3 && n[2] == 2);
         free(p);
+        p = parts(&t->d, (struct bk_split){BK_SPLIT_FILE, 2, 1, 1, seed}); /* 90 labels in 30 files, 10 alone */
+        count_units(n, t, p, BK_SPLIT_FILE);
+        assert_true(n[0] == 20 && n[1] == 10 && n[2] == 10);
+        free(p);
         p = parts(&t->d, (struct bk_split){BK_SPLIT_FUNCTION, 4, 0, 1, seed});
         count_units(n, t, p, BK_SPLIT_FUNCTION);
         assert_true(n[0] == (n_keys * 4 + 2) / 5 && n[1] == 0 && n[0] + n[2] == n_keys);
@@ -86,7 +91,7 @@ static void seed_decides(void **state)
 static void order_does_not_matter(void **state)
 {
     (void)state;
-    for (int by = BK_SPLIT_FUNCTION; by <= BK_SPLIT_PROJECT; by++) {
+    for (int by = BK_SPLIT_FUNCTION; by <= BK_SPLIT_FILE; by++) {
         struct toy *t = toy_new(40, 3, true, 10, 1), *u = toy_new(40, 3, true, 10, 1);
         for (size_t i = 0; i < t->d.n; i++) {
             u->funcs[i] = t->funcs[t->d.n - 1 - i];

@@ -25,7 +25,8 @@ static inline uint64_t toy_key(const char *what, uint64_t i)
     return bk_hash64(text, strlen(text));
 }
 
-/* Label l has 1 + l % (2 * mean - 1) functions when `uneven`, else `mean`; labels are spread over `projects`. Every function
+/* Label l has 1 + l % (2 * mean - 1) functions when `uneven`, else `mean`; labels are spread over `projects`,
+ * three of a row being of one source file but the last few, whose file is not known. Every function
  * has `words_each` words, of which the first quarter follows from its label. One file: amd64. */
 static inline struct toy *toy_new(size_t n_labels, size_t mean, bool uneven, size_t projects, size_t words_each)
 {
@@ -34,12 +35,14 @@ static inline struct toy *toy_new(size_t n_labels, size_t mean, bool uneven, siz
     t->funcs = calloc(n_labels * 2 * mean, sizeof *t->funcs);
     t->ids = calloc(n_labels * 2 * mean * words_each + 1, sizeof *t->ids);
     t->files = calloc(1, sizeof *t->files);
-    t->files[0].arch = BK_ARCH_AMD64;
+    t->files[0] = (struct bk_data_file){
+        .path = "toy", .project = "toy", .version = "1", .compiler = "gcc-12", .level = "O2", .arch = BK_ARCH_AMD64};
     t->words = bk_strtab_new();
     size_t n = 0;
     for (size_t l = 0; l < n_labels; l++) {
         t->labels[l].key = toy_key("label", l);
         t->labels[l].project_key = toy_key("project", l % projects);
+        t->labels[l].source_key = l + 10 < n_labels ? toy_key("source", l / 3) : t->labels[l].key;
         for (size_t k = 0; k < (uneven ? 1 + l % (2 * mean - 1) : mean); k++, n++) {
             struct bk_data_func *f = &t->funcs[n];
             uint32_t *ids = t->ids + n * words_each;
