@@ -73,20 +73,20 @@ static inline struct direction bk_net_direction(const struct bk_net_config *c, c
                               .word_column = reverse ? direction_columns(c) : 0};
 }
 
-/* X(field, inner, columns, whether it is there, range of the left-hand side): the right-hand sides of products; s = u / 2. Those of
- * backward are the transposed. Range 1: states and tanh; 0: of each row its own; FULL: never in eight bits. */
-#define FULL (-1)
+/* X(field, inner, columns, whether it is there, how narrow its numbers may be): the right-hand sides of products; s = u / 2. Those of
+ * backward are the transposed. */
+enum { INT8, FULL = -1 };
 #define NET_WEIGHTS(X)                                                                                                 \
     X(words, c->d, bk_word_columns(c), true, FULL)                                                                     \
-    X(fw_gate, s, 2 * bk_padded(s), true, 1)                                                                           \
-    X(fw_cand, s, s, true, 1)                                                                                          \
-    X(bw_gate, s, 2 * bk_padded(s), true, 1)                                                                           \
-    X(bw_cand, s, s, true, 1)                                                                                          \
-    X(ws1, c->u, c->a, has_p(c), 1)                                                                                    \
-    X(ws2, c->a, c->r, has_p(c), 1)                                                                                    \
-    X(dense1, (size_t)c->r * c->u, c->e, has_p(c), 0)                                                                  \
-    X(dense2, c->e, c->n, has_p(c), 0)                                                                                 \
-    X(sff, c->u, c->n, has_q(c), 1)                                                                                    \
+    X(fw_gate, s, 2 * bk_padded(s), true, INT8)                                                                        \
+    X(fw_cand, s, s, true, INT8)                                                                                       \
+    X(bw_gate, s, 2 * bk_padded(s), true, INT8)                                                                        \
+    X(bw_cand, s, s, true, INT8)                                                                                       \
+    X(ws1, c->u, c->a, has_p(c), INT8)                                                                                 \
+    X(ws2, c->a, c->r, has_p(c), INT8)                                                                                 \
+    X(dense1, (size_t)c->r * c->u, c->e, has_p(c), INT8)                                                               \
+    X(dense2, c->e, c->n, has_p(c), INT8)                                                                              \
+    X(sff, c->u, c->n, has_q(c), INT8)                                                                                 \
     X(linear, fused_size(c), c->n, c->aff_linear, FULL)                                                                \
     X(fw_gate_back, 2 * bk_padded(s), s, w->backward, FULL)                                                            \
     X(fw_cand_back, s, s, w->backward, FULL)                                                                           \
@@ -108,7 +108,7 @@ struct bk_prepared {
     uint8_t *panels;      /* of all weights below; those that are not there have k 0 */
     bk_real *joint_words; /* d x columns of a word: the x halves side by side, before they are laid out */
     bk_real *joint_gates; /* of both directions s x 2 w: the h half of the gates */
-#define WEIGHTS_FIELD(field, inner, columns, present, span) struct bk_weights field;
+#define WEIGHTS_FIELD(field, inner, columns, present, width) struct bk_weights field;
     NET_WEIGHTS(WEIGHTS_FIELD)
 #undef WEIGHTS_FIELD
 };

@@ -13,7 +13,7 @@ static size_t state_columns(const struct bk_net_config *c)
 
 /* X(field, numbers): every array of bk_real that a pass of b functions and m rows needs; distinct words are no more than rows. k is m
  * where the activations are kept for backward, else 0. fw and bw are the directions, xw is what depends on the word
- * alone, h8 the states in eight bits; gradients of activations begin with d. Rows of functions are padded. */
+ * alone, h the states, numbers or bytes; gradients of activations begin with d. Rows of functions are padded. */
 #define PASS_BUFFERS(X)                                                                                                \
     X(x, own * c->d) /* vectors of the distinct words */                                                               \
     X(xw, own *bk_word_columns(c))                                                                                     \
@@ -27,7 +27,6 @@ static size_t state_columns(const struct bk_net_config *c)
     X(bw_cand, larger(k, b) * w)                                                                                       \
     X(bw_rh, larger(k, b) * w)                                                                                         \
     X(bw_prev, k *w)                                                                                                   \
-    X(h8, m *(c->u / 4 + 2))                                                                                           \
     X(h, m *state_columns(c))                                                                                          \
     X(dh, k *state_columns(c))                                                                                         \
     X(z, larger(k, BK_ATTENTION_ROWS) * bk_padded(c->a))                                                               \
@@ -388,32 +387,32 @@ static void fuse_backward(struct bk_pass *p, bk_real *grads, const struct bk_pre
 
 /* ---- forward and backward ----------------------------------------------------- */
 
-/* The states that the GRU has left, in eight bits too where the weights that meet them are. */
-static struct bk_states states_of(struct bk_pass *p, const struct bk_prepared *w)
+/* Both directions, from the columns of words xw. */
+static struct bk_states recur(struct bk_pass *p, const struct bk_prepared *w, struct bk_columns xw)
 {
-    struct bk_states x = {p->h, state_columns(&p->cfg), NULL};
+    size_t ld = state_columns(&p->cfg);
+    bool int8 = w->precision == BK_INT8;
+    uint8_t *bytes = (uint8_t *)p->h;
+    for (int reverse = 0; reverse < 2; reverse++) {
+        const struct direction r = bk_net_direction(&p->cfg, &p->at, reverse);
+        const struct bk_gru gru = gru_of(p, w, reverse);
+        const struct bk_columns x = bk_columns_from(xw, r.word_column);
 #ifndef BK_REAL_DOUBLE
-    if (w->precision == BK_INT8) {
-        bk_int8_quantise((uint8_t *)p->h8, p->h, x.ld, p->pk.m, p->cfg.u, 1);
-        x.int8 = (uint8_t *)p->h8;
-    }
-#else
-    (void)w;
+        if (int8) {
+            bk_int8_gru_forward(&gru, &p->pk, bytes + r.column, ld, x, p->scratch);
+            continue;
+        }
 #endif
-    return x;
+        bk_gru_forward(&gru, &p->pk, p->h + r.column, ld, x);
+    }
+    return (struct bk_states){.h = int8 ? NULL : p->h, .int8 = int8 ? bytes : NULL, .ld = ld};
 }
 
 /* From the packed functions, whose words have their columns in xw, to the next rows of f and q. */
 static void branches(struct bk_pass *p, const struct bk_prepared *w, struct bk_columns xw, double *penalty)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t ldh = state_columns(c);
-    for (int reverse = 0; reverse < 2; reverse++) {
-        const struct direction r = bk_net_direction(c, &p->at, reverse);
-        const struct bk_gru gru = gru_of(p, w, reverse);
-        bk_gru_forward(&gru, &p->pk, p->h + r.column, ldh, bk_columns_from(xw, r.word_column));
-    }
-    const struct bk_states states = states_of(p, w);
+    const struct bk_states states = recur(p, w, xw);
     if (has_p(c)) {
         const struct bk_attention at = attention_of(p, w, p->kept || penalty);
         double sum =
@@ -530,7 +529,7 @@ void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepare
         return;
     for (size_t i = 0; i < b; i++)
         memcpy(p->dout + i * bk_padded(o), df + p->order[i] * o, o * sizeof *df);
-    const struct bk_states states = {p->h, state_columns(c), NULL};
+    const struct bk_states states = {.h = p->h, .ld = state_columns(c)};
     fuse_backward(p, grads, w);
     memset(p->dh, 0, p->pk.m * state_columns(c) * sizeof *p->dh);
     if (has_q(c)) {

@@ -10,20 +10,20 @@ size_t bk_word_columns(const struct bk_net_config *c)
 }
 
 /* Whether a weight is laid out in eight bits. */
-static bool in_int8(const struct bk_prepared *w, int range)
+static bool in_int8(const struct bk_prepared *w, int width)
 {
-    return w->precision == BK_INT8 && range != FULL;
+    return w->precision == BK_INT8 && width != FULL;
 }
 
 /* Bytes of a weight laid out, whole cache lines. */
-static size_t panel_bytes(const struct bk_prepared *w, const struct bk_weights *x, int range)
+static size_t panel_bytes(const struct bk_prepared *w, const struct bk_weights *x, int width)
 {
 #ifndef BK_REAL_DOUBLE
-    if (in_int8(w, range))
+    if (in_int8(w, width))
         return bk_int8_size(x->k, x->n);
 #endif
     (void)w;
-    (void)range;
+    (void)width;
     return bk_padded(bk_weights_size(x->k, x->n)) * sizeof(bk_real);
 }
 
@@ -43,10 +43,10 @@ int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, e
     w->precision = precision;
     w->backward = backward;
     size_t s = cfg->u / 2, n = 0, joint = cfg->d * bk_word_columns(cfg), gates = s * 2 * bk_padded(s);
-#define WEIGHTS_COUNT(field, inner, columns, present, span)                                                            \
+#define WEIGHTS_COUNT(field, inner, columns, present, width)                                                           \
     if (present) {                                                                                                     \
-        w->field = (struct bk_weights){.k = inner, .n = columns, .range = span};                                       \
-        n += panel_bytes(w, &w->field, span);                                                                          \
+        w->field = (struct bk_weights){.k = inner, .n = columns};                                                      \
+        n += panel_bytes(w, &w->field, width);                                                                         \
     }
     NET_WEIGHTS(WEIGHTS_COUNT)
 #undef WEIGHTS_COUNT
@@ -59,13 +59,13 @@ int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, e
         return bk_fail_nomem(err, n + (joint + 2 * gates) * sizeof *w->joint_words);
     }
     uint8_t *next = w->panels;
-#define WEIGHTS_PLACE(field, inner, columns, present, span)                                                            \
+#define WEIGHTS_PLACE(field, inner, columns, present, width)                                                           \
     if (present) {                                                                                                     \
-        if (in_int8(w, span))                                                                                          \
+        if (in_int8(w, width))                                                                                         \
             w->field.int8 = next;                                                                                      \
         else                                                                                                           \
             w->field.panels = (bk_real *)(void *)next;                                                                 \
-        next += panel_bytes(w, &w->field, span);                                                                       \
+        next += panel_bytes(w, &w->field, width);                                                                      \
     }
     NET_WEIGHTS(WEIGHTS_PLACE)
 #undef WEIGHTS_PLACE

@@ -53,18 +53,35 @@ static void softmax_over_steps(bk_real *att, const struct bk_packing *pk, size_t
         k->mul(att + pk->row[at] * r, stat, bk_packing_active(pk, at) * r);
 }
 
-/* tanh goes straight into eight bits. z: n rows before the tanh. */
-static void scores_int8(bk_real *scores, const struct bk_attention *at, const bk_real *z, size_t n, bk_real *scratch)
+/* Scores from z, n rows before the tanh. */
+static void scores_of(bk_real *scores, const struct bk_attention *at, bk_real *z, size_t n, bk_real *scratch)
 {
-#ifdef BK_REAL_DOUBLE
-    (void)scores, (void)at, (void)z, (void)n, (void)scratch;
-#else
-    uint8_t *q = (uint8_t *)scratch;
-    /* whole vectors: what stands behind a row is written after it */
-    bk_kernels()->tanh_int8(q, bk_int8_row(at->a), z, bk_padded(at->a), n, bk_padded(at->a));
-    bk_int8_end_rows(q, n, at->a);
-    bk_int8_product_quantised(scores, bk_padded(at->r), n, q, at->ws2.int8, false);
+    size_t a_cols = bk_padded(at->a), r_cols = bk_padded(at->r);
+#ifndef BK_REAL_DOUBLE
+    if (at->ws2.int8) {
+        uint8_t *q = (uint8_t *)scratch;
+        bk_int8_kernels()->tanh(q, z, n * a_cols);
+        bk_int8_product(scores, r_cols, n, (struct bk_int8_rows){q, a_cols, false}, at->ws2.int8);
+        return;
+    }
 #endif
+    (void)scratch;
+    bk_tanh(z, z, n * a_cols);
+    bk_product(scores, r_cols, &at->ws2, n, z, a_cols, false);
+}
+
+/* F of function i, of t words. */
+static void weighted_sums(bk_real *f, const struct bk_attention *at, const struct bk_packing *pk, struct bk_states h,
+                          size_t i, size_t t)
+{
+    size_t u = at->u, r = at->r, r_cols = bk_padded(r);
+#ifndef BK_REAL_DOUBLE
+    if (h.int8) {
+        bk_int8_kernels()->sums(f, r, u, at->att, r_cols, h.int8, h.ld, pk->row, i, t);
+        return;
+    }
+#endif
+    bk_kernels()->products->sums(f, u, r, u, at->att, r_cols, h.h, h.ld, pk->row, i, t);
 }
 
 double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, struct bk_states h,
@@ -76,20 +93,14 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
         size_t n = chunk_rows(pk, from);
         bk_real *z = at->z + (at->keep ? from * a_cols : 0);
         bk_states_product(z, a_cols, &at->ws1, h, from, n);
-        bk_real *scores = at->att + from * r_cols;
-        if (at->ws2.int8) {
-            scores_int8(scores, at, z, n, scratch);
-        } else {
-            k->tanh(z, z, n * a_cols);
-            bk_product(scores, r_cols, &at->ws2, n, z, a_cols, false);
-        }
+        scores_of(at->att + from * r_cols, at, z, n, scratch);
     }
     softmax_over_steps(at->att, pk, r_cols, scratch);
 
     double penalty = 0;
     for (size_t i = 0, t = pk->t; i < pk->b; i++) {
         t = shrink_length(pk, t, i);
-        k->products->sums(f + i * bk_padded(r * u), u, r, u, at->att, r_cols, h.h, h.ld, pk->row, i, t);
+        weighted_sums(f + i * bk_padded(r * u), at, pk, h, i, t);
         if (!at->gram)
             continue;
         bk_real *gram = at->gram + i * r * r;

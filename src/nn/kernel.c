@@ -162,49 +162,6 @@ static void k_gru_unload(bk_real *restrict dxw, size_t lddxw, const bk_real *res
     }
 }
 
-/* tanh within 4e-4, which is a twentieth of a step of eight bits: x (a + b t) / (1 + d t + c t^2), t = x^2, fitted on [-4, 4], and a
- * reciprocal from the bits of its exponent with one step of third order. */
-static inline bk_real coarse_tanh1(bk_real x)
-{
-#ifdef BK_REAL_DOUBLE
-    return tanh(x);
-#else
-    uint32_t bits, sign, four = 0x40800000;
-    memcpy(&bits, &x, sizeof bits);
-    sign = bits & 0x80000000;
-    bits &= 0x7fffffff;
-    bits = bits < four ? bits : four; /* as integers: compilers know no minimum of floats */
-    memcpy(&x, &bits, sizeof x);
-    float t = x * x;
-    float p = 8.265762590e-02f * t + 9.996329869e-01f;
-    float q = (6.538702429e-03f * t + 4.140233473e-01f) * t + 1;
-    memcpy(&bits, &q, sizeof bits);
-    bits = 0x7ef311c3u - bits;
-    float r;
-    memcpy(&r, &bits, sizeof r);
-    float e = 1 - q * r;
-    r = x * p * (r + r * (e + e * e));
-    memcpy(&bits, &r, sizeof bits);
-    bits |= sign;
-    memcpy(&r, &bits, sizeof r);
-    return r;
-#endif
-}
-
-static inline bk_real coarse_sigmoid1(bk_real x)
-{
-    return (bk_real)0.5 + (bk_real)0.5 * coarse_tanh1((bk_real)0.5 * x);
-}
-
-static void k_tanh_int8(uint8_t *restrict y, size_t ldy, const bk_real *restrict x, size_t ldx, size_t rows, size_t n)
-{
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < n; j++) { /* at most 127.05 in size: cut by the conversion toward zero */
-            int32_t q = (int32_t)(coarse_tanh1(x[i * ldx + j]) * 127 + (bk_real)128.5);
-            y[i * ldy + j] = (uint8_t)q;
-        }
-}
-
 /* What is said of a word: in full or brief. */
 static inline __attribute__((always_inline)) bk_real column(struct bk_columns xw, const bool brief, size_t at)
 {
@@ -227,63 +184,25 @@ static inline __attribute__((always_inline)) void prefetch(struct bk_columns xw,
             __builtin_prefetch(xw.full + at + j);
 }
 
-static inline __attribute__((always_inline)) void gates(const bool brief, bk_real *restrict gate, bk_real *restrict rh,
-                                                        struct bk_columns xw, const uint32_t *restrict word,
-                                                        const bk_real *restrict prev, size_t ldprev, size_t before,
-                                                        size_t rows, size_t w)
-{
-    for (size_t i = 0; i < rows; i++) {
-        size_t x = word[i] * xw.ld;
-        const bk_real *restrict p = prev + i * ldprev;
-        bk_real *restrict g = gate + i * 2 * w, *restrict r = rh + i * w;
-        if (i + SOON < rows) /* of the candidate too */
-            prefetch(xw, brief, word[i + SOON] * xw.ld, 3 * w);
-        if (i < before) {
-            for (size_t j = 0; j < 2 * w; j++) {
-                bk_real sum = g[j] + column(xw, brief, x + j);
-                g[j] = brief ? coarse_sigmoid1(sum) : sigmoid1(sum);
-            }
-            for (size_t j = 0; j < w; j++)
-                r[j] = g[j] * p[j];
-        } else {
-            for (size_t j = 0; j < 2 * w; j++)
-                g[j] = sigmoid1(column(xw, brief, x + j));
-            memset(r, 0, w * sizeof *r);
-        }
-    }
-}
-
 static void k_gru_gates(bk_real *restrict gate, bk_real *restrict rh, struct bk_columns xw,
                         const uint32_t *restrict word, const bk_real *restrict prev, size_t ldprev, size_t before,
                         size_t rows, size_t w)
 {
-    if (xw.full)
-        gates(false, gate, rh, xw, word, prev, ldprev, before, rows, w);
-    else
-        gates(true, gate, rh, xw, word, prev, ldprev, before, rows, w);
-}
-
-static inline __attribute__((always_inline)) void state(const bool brief, bk_real *restrict h, size_t ldh,
-                                                        bk_real *restrict cand, const bk_real *restrict gate,
-                                                        struct bk_columns xw, const uint32_t *restrict word,
-                                                        const bk_real *restrict prev, size_t ldprev, size_t before,
-                                                        size_t rows, size_t w)
-{
     for (size_t i = 0; i < rows; i++) {
-        size_t x = word[i] * xw.ld;
-        const bk_real *restrict p = prev + i * ldprev, *restrict z = gate + i * 2 * w + w;
-        bk_real *restrict c = cand + i * w, *restrict out = h + i * ldh;
-        if (i < before)
-            for (size_t j = 0; j < w; j++) {
-                bk_real sum = c[j] + column(xw, brief, x + j);
-                c[j] = brief ? coarse_tanh1(sum) : tanh1(sum);
-                out[j] = z[j] * p[j] + (1 - z[j]) * c[j];
-            }
-        else
-            for (size_t j = 0; j < w; j++) {
-                c[j] = tanh1(column(xw, brief, x + j));
-                out[j] = (1 - z[j]) * c[j];
-            }
+        const bk_real *restrict x = xw.full + word[i] * xw.ld, *restrict p = prev + i * ldprev;
+        bk_real *restrict g = gate + i * 2 * w, *restrict r = rh + i * w;
+        if (i + SOON < rows) /* of the candidate too */
+            prefetch(xw, false, word[i + SOON] * xw.ld, 3 * w);
+        if (i < before) {
+            for (size_t j = 0; j < 2 * w; j++)
+                g[j] = sigmoid1(g[j] + x[j]);
+            for (size_t j = 0; j < w; j++)
+                r[j] = g[j] * p[j];
+        } else {
+            for (size_t j = 0; j < 2 * w; j++)
+                g[j] = sigmoid1(x[j]);
+            memset(r, 0, w * sizeof *r);
+        }
     }
 }
 
@@ -291,10 +210,21 @@ static void k_gru_state(bk_real *restrict h, size_t ldh, bk_real *restrict cand,
                         struct bk_columns xw, const uint32_t *restrict word, const bk_real *restrict prev,
                         size_t ldprev, size_t before, size_t rows, size_t w)
 {
-    if (xw.full)
-        state(false, h, ldh, cand, gate, xw, word, prev, ldprev, before, rows, w);
-    else
-        state(true, h, ldh, cand, gate, xw, word, prev, ldprev, before, rows, w);
+    for (size_t i = 0; i < rows; i++) {
+        const bk_real *restrict x = xw.full + word[i] * xw.ld;
+        const bk_real *restrict p = prev + i * ldprev, *restrict z = gate + i * 2 * w + w;
+        bk_real *restrict c = cand + i * w, *restrict out = h + i * ldh;
+        if (i < before)
+            for (size_t j = 0; j < w; j++) {
+                c[j] = tanh1(c[j] + x[j]);
+                out[j] = z[j] * p[j] + (1 - z[j]) * c[j];
+            }
+        else
+            for (size_t j = 0; j < w; j++) {
+                c[j] = tanh1(x[j]);
+                out[j] = (1 - z[j]) * c[j];
+            }
+    }
 }
 
 /* g = dh + carry: the whole gradient of h'. Leaves what flows to the state before through z in carry. */
@@ -488,7 +418,6 @@ const struct bk_kernels BK_KERNELS = {
     .gru_state = k_gru_state,
     .gru_state_back = k_gru_state_back,
     .gru_gates_back = k_gru_gates_back,
-    .tanh_int8 = k_tanh_int8,
     .tanh_back = k_tanh_back,
     .bias = k_bias,
     .relu_back = k_relu_back,

@@ -1,6 +1,7 @@
 /* The choice of the loops, and the calls that are nothing but one of them. */
 #include "nn/nn_int.h"
 
+#include <assert.h>
 #include <string.h>
 
 const struct bk_kernels *bk_kernels(void)
@@ -36,16 +37,15 @@ bool bk_weights_pack_half(uint16_t *panels, enum bk_op t, const bk_real *b, size
 
 #ifndef BK_REAL_DOUBLE
 /* Rows go in groups, so that what they are in eight bits lies on the stack. */
-static void product_int8(float *c, size_t ldc, const struct bk_weights *w, size_t m, const float *a, size_t lda,
-                         bool add)
+static void product_int8(float *c, size_t ldc, const struct bk_weights *w, size_t m, const float *a, size_t lda)
 {
     enum { ROOM = 2 * BK_INT8_MAX_K };
     _Alignas(64) uint8_t q[ROOM];
-    size_t group = ROOM / bk_int8_row(w->k);
+    size_t row = bk_int8_row(w->k), group = ROOM / row;
     for (size_t i = 0; i < m; i += group) {
         size_t n = m - i < group ? m - i : group;
-        bk_int8_quantise(q, a + i * lda, lda, n, w->k, w->range);
-        bk_int8_product_quantised(c + i * ldc, ldc, n, q, w->int8, add);
+        bk_int8_quantise(q, a + i * lda, lda, n, w->k);
+        bk_int8_product(c + i * ldc, ldc, n, (struct bk_int8_rows){q, row, true}, w->int8);
     }
 }
 #endif
@@ -54,7 +54,8 @@ void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, co
 {
 #ifndef BK_REAL_DOUBLE
     if (w->int8) {
-        product_int8(c, ldc, w, m, a, lda, add);
+        assert(!add);
+        product_int8(c, ldc, w, m, a, lda);
         return;
     }
 #endif
@@ -80,7 +81,7 @@ void bk_states_product(bk_real *c, size_t ldc, const struct bk_weights *w, struc
 {
 #ifndef BK_REAL_DOUBLE
     if (x.int8) {
-        bk_int8_product_quantised(c, ldc, m, x.int8 + from * bk_int8_row(w->k), w->int8, false);
+        bk_int8_product(c, ldc, m, (struct bk_int8_rows){x.int8 + from * x.ld, x.ld, false}, w->int8);
         return;
     }
 #endif

@@ -40,7 +40,6 @@ struct bk_weights {
     const bk_real *panels; /* bk_weights_size() numbers */
     const uint16_t *half;  /* in binary16 instead, by bk_weights_pack_half(), or NULL */
     const void *int8;      /* in eight bits instead, by bk_int8_pack(), or NULL */
-    bk_real range;         /* of the left-hand sides in eight bits; 0: of each row its own */
 };
 static inline size_t bk_weights_size(size_t k, size_t n)
 {
@@ -52,14 +51,13 @@ void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb
  * number is not, bit for bit, one of binary16, or nothing is gained (this processor cannot widen such numbers, or bk_real is
  * double); what lies in the panels then means nothing. */
 bool bk_weights_pack_half(uint16_t *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
-/* C (m x bk_padded(n), the columns from n on zero) = A (m x k) W, added to C when `add`. */
+/* C (m x bk_padded(n), the columns from n on zero) = A (m x k) W, added to C when `add`, but never with weights in eight bits. */
 void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, const bk_real *a, size_t lda, bool add);
-/* States of a batch, rows ld apart. Where the weights are in eight bits the states are too: int8 has rows of bk_int8_row() bytes of
- * them; else it is NULL. */
+/* States of a batch, rows ld apart: numbers, or beside weights in eight bits bytes. */
 struct bk_states {
     const bk_real *h;
+    const uint8_t *int8; /* where h is NULL; see bk_int8_gru_forward() */
     size_t ld;
-    const uint8_t *int8;
 };
 /* C = rows [from, from + m) of the states times W. */
 void bk_states_product(bk_real *c, size_t ldc, const struct bk_weights *w, struct bk_states x, size_t from, size_t m);
@@ -230,18 +228,17 @@ size_t bk_contrast_scratch(size_t n_pairs, size_t o);
 void bk_adam(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, size_t n_grads, size_t first, size_t n,
              uint64_t step, double rate);
 
-/* ---- int8 products: C = [C +] A W with A and W in eight bits, in float builds only ---- */
+/* ---- int8 products: C = A W with A and W in eight bits, in float builds only ---- */
 
 #ifndef BK_REAL_DOUBLE
-/* W is packed once; column j has its own scale: w = q max_i |w_ij| / 127. A is quantised row by row:
- * q = a 127 / range, rounded to nearest even and cut to [-127, 127], with one range for all rows (1 where they are states or
- * tanh) or, where range is 0, with the row's own maximum of |a|. A product is
- *   c_ij = [c_ij +] (float)(sum_p q_ip q_pj) * (scale_j * (range_i / 127)),
- * each * and + rounded by itself and the sum exact: every instruction set makes the same bits of it, and a row of C depends
- * on its row of A alone. k is at most BK_INT8_MAX_K.
+/* W is packed once; column j has its own scale: w = q max_i |w_ij| / 127. A is quantised row by row: q = a 127 / range, rounded to
+ * nearest even. The range is 1 where the rows are states or tanh, else the row's own maximum of |a|. A product is
+ *   c_ij = (float)(sum_p q_ip q_pj) * scale_j [* range_i],  scale_j = max_i |w_ij| / 127^2,
+ * each * rounded by itself and the sum exact. A row of C depends on its row of A alone. k is at most BK_INT8_MAX_K. Every instruction
+ * set makes the same bits, of the GRU below too.
  *
- * NaN is quantised like -range and does not count in a maximum; infinity is cut to range, and where it is the maximum itself the
- * row of C means nothing. A row or column with no number beyond 2^-119 counts as zero. */
+ * NaN is quantised like -range and does not count in a maximum; where infinity is the maximum the row of C means nothing. A row or
+ * column with no number beyond 2^-119 counts as zero. */
 #define BK_INT8_MAX_K 65536
 
 /* Packed weights: one block that can be copied, but not taken to a processor of the other byte order. */
@@ -249,18 +246,24 @@ size_t bk_int8_size(size_t k, size_t n); /* bytes, a multiple of 64 */
 /* op(w) is k x n; out is aligned to 64 bytes. */
 void bk_int8_pack(void *out, enum bk_op t, const float *w, size_t ldw, size_t k, size_t n);
 
-/* Rows of A once for several products: m rows of bk_int8_row() bytes each, q aligned to 4 bytes. */
+/* Rows of A, ld bytes apart: q + 128 of k numbers and whatever up to a multiple of 4. Where each has its `own` range that follows
+ * as a float, else it is 1. */
+struct bk_int8_rows {
+    const uint8_t *q;
+    size_t ld;
+    bool own;
+};
+/* Writes m rows with their own ranges, bk_int8_row() bytes each. */
+void bk_int8_quantise(uint8_t *q, const float *a, size_t lda, size_t m, size_t k);
 size_t bk_int8_row(size_t k);
-void bk_int8_quantise(uint8_t *q, const float *a, size_t lda, size_t m, size_t k, float range);
-/* Completes rows whose k bytes somebody else has written, with range 1. */
-void bk_int8_end_rows(uint8_t *q, size_t m, size_t k);
-/* C is m x n, q has the k of the weights. */
-void bk_int8_product_quantised(float *c, size_t ldc, size_t m, const uint8_t *q, const void *packed, bool add);
+/* C (m x bk_padded(n), the columns from n on zero) = A W. */
+void bk_int8_product(float *c, size_t ldc, size_t m, struct bk_int8_rows a, const void *packed);
 
-/* Both steps; scratch: bk_int8_scratch() bytes, aligned to 4. */
-void bk_int8_product(float *c, size_t ldc, size_t m, const float *a, size_t lda, float range, const void *packed,
-                     bool add, void *scratch);
-size_t bk_int8_scratch(size_t m, size_t k);
+/* The GRU beside them: bk_gru_forward() with states in eight bits, q + 128 with range 1, where no backward follows. tanh and the sigmoid
+ * are within 2.6e-4 and 1.3e-4, a thirtieth of an eight-bit step, and xw is in brief. h: m rows of bytes, ldh apart; bk_padded(s) of
+ * each row are written, those from s on mean nothing. state: b x bk_padded(s) scratch. */
+void bk_int8_gru_forward(const struct bk_gru *g, const struct bk_packing *pk, uint8_t *h, size_t ldh,
+                         struct bk_columns xw, float *state);
 
 /* This processor has the instructions with which it is faster than float. Without them the results are the same. */
 bool bk_int8_fast(void);

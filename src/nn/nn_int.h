@@ -35,8 +35,6 @@ struct bk_kernels {
     void (*gru_unload)(bk_real *dxw, size_t lddxw, const bk_real *gate, const bk_real *cand, const uint32_t *word,
                        size_t rows, size_t w);
 
-    /* rows of y (n bytes, ldy apart) = tanh of rows of x in eight bits, as bk_int8_quantise() with range 1 */
-    void (*tanh_int8)(uint8_t *y, size_t ldy, const bk_real *x, size_t ldx, size_t rows, size_t n);
     void (*tanh_back)(bk_real *dz, const bk_real *z, size_t n); /* dz *= 1 - z^2 */
     /* rows of y, ldy apart: y = y + bias, then relu where wanted */
     void (*bias)(bk_real *y, size_t ldy, const bk_real *bias, size_t rows, size_t n, bool relu);
@@ -78,14 +76,14 @@ extern const struct bk_products bk_products_avx2, bk_products_avx512;
 const struct bk_kernels *bk_kernels(void);
 
 #ifndef BK_REAL_DOUBLE
-/* Packed int8 weights. After the header, with k4 = k up to a multiple of 4 and n16 = n up to one of 16: scale of n16 columns;
+/* Packed int8 weights. After the header, with k4 = k up to a multiple of 4 and n16 = bk_padded(n): scale of n16 columns;
  * -128 times the sum of n16 columns, where sums over activations stored as q + 128 begin; panels of bk_int8_panel()
  * vectors of 16 columns. A panel has, for each 4 rows, for each vector, for each column, those 4 numbers. */
 struct bk_int8_weights {
     uint64_t k, n;
     uint8_t zero[48];
 };
-enum { BK_INT8_LANES = 16 };
+enum { BK_INT8_LANES = BK_PAD };
 /* Vectors of the next panel when `left` have none yet. */
 static inline size_t bk_int8_panel(size_t left)
 {
@@ -99,24 +97,44 @@ struct bk_int8_view {
 };
 static inline struct bk_int8_view bk_int8_view(const struct bk_int8_weights *w)
 {
-    const size_t n16 = (w->n + BK_INT8_LANES - 1) / BK_INT8_LANES * BK_INT8_LANES;
+    const size_t n16 = bk_padded(w->n);
     const float *scale = (const float *)(w + 1);
     const int32_t *start = (const int32_t *)(scale + n16);
     return (struct bk_int8_view){(w->k + 3) / 4, scale, start, (const int8_t *)(start + n16)};
 }
-/* What a number of a row or column with that range is multiplied by, and what a unit is worth. */
+/* The range of a row or column whose largest number that is, and what its numbers are multiplied by. */
+static inline float bk_int8_range(float top)
+{
+    return top > 0x1p-119f ? top : 0.0f;
+}
 static inline float bk_int8_factor(float range)
 {
-    return range > 0x1p-119f ? 127.0f / range : 0.0f;
+    return range > 0 ? 127.0f / range : 0.0f;
 }
-static inline float bk_int8_step(float range)
-{
-    return range > 0x1p-119f ? range / 127.0f : 0.0f;
-}
-/* A quantised row: k4 bytes q + 128, then range / 127 as a float. */
+
+/* tanh in pieces: c[0][i] + c[1][i] x + c[2][i] x^2 for |x| cut to BK_PIECES_END, where i is the whole number nearest to
+ * BK_PIECES_SCALE x, modulo 32. Each piece is the parabola of least error. sigmoid(x) = 1/2 + tanh(x / 2) / 2. */
+#define BK_PIECES_END   4.5f
+#define BK_PIECES_SCALE 3.44422221f
+extern const float bk_pieces[3][32];
+/* Added to a small number this rounds it to a whole one and leaves that in the low bits. */
+#define BK_ROUND 12582912.0f
+
+/* Here w is a multiple of BK_PAD, and xw is in brief. Bytes are q + 128 with range 1. */
 struct bk_int8_kernels {
-    void (*quantise)(uint8_t *q, const float *a, size_t lda, size_t m, size_t k, float range);
-    void (*product)(float *c, size_t ldc, size_t m, const uint8_t *q, const struct bk_int8_weights *w, bool add);
+    void (*quantise)(uint8_t *q, const float *a, size_t lda, size_t m, size_t k);
+    void (*product)(float *c, size_t ldc, size_t m, struct bk_int8_rows a, const struct bk_int8_weights *w);
+    /* Rows of one step. gate: on entry the product; its columns from w on become z. rh: rows of w bytes. */
+    void (*gates)(float *gate, uint8_t *rh, struct bk_columns xw, const uint32_t *word, const float *state, size_t rows,
+                  size_t w);
+    /* xw: of the candidate. cand: the product. state, rows of w, becomes the next, and h its bytes. */
+    void (*state)(uint8_t *h, size_t ldh, float *state, const float *cand, const float *gate, struct bk_columns xw,
+                  const uint32_t *word, size_t rows, size_t w);
+    void (*tanh)(uint8_t *y, const float *x, size_t n); /* n: a multiple of BK_PAD */
+    /* F (r x u, dense) = sum over p < k of (row x of att)^T (row x of the states h), x = row[p] + shift. bk_padded(u) bytes of each
+     * row are read. */
+    void (*sums)(float *f, size_t r, size_t u, const float *att, size_t ldatt, const uint8_t *h, size_t ldh,
+                 const uint32_t *row, size_t shift, size_t k);
 };
 extern const struct bk_int8_kernels bk_int8_plain;
 #ifdef BK_NN_X86

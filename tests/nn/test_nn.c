@@ -113,12 +113,12 @@ static void test_tables_agree(void **state)
     }
 }
 
-/* The loops beside products in eight bits: columns in brief and coarse functions, against libm and the loops in full. */
+/* Columns in brief: how numbers are rounded, and the loop that reads them against the one that reads them in full. */
 static void test_brief(void **state)
 {
     (void)state;
 #ifndef BK_REAL_DOUBLE
-    enum { S = 16, ROWS = 9, BEFORE = 6, WORDS = 5, COLS = 4 * S };
+    enum { S = 16, ROWS = 9, WORDS = 5 };
     static const float known[][2] = {
         {1, 1}, {1.00390625f, 1}, {1.01171875f, 1.015625f}, {-3.1415927f, -3.140625f}, {0, 0}};
     struct bk_rng rng;
@@ -130,36 +130,19 @@ static void test_brief(void **state)
         assert_memory_equal(&bits, &known[i][1], sizeof bits);
     }
     for (size_t k = 0; k < n_tables; k++) {
-        const struct bk_kernels *t = tables[k];
-        float full[WORDS * COLS], x[ROWS * S], gate[2][ROWS * 2 * S], rh[2][ROWS * S], cand[2][ROWS * S];
-        float h[2][ROWS * S], prev[ROWS * S], best[2][ROWS * S];
-        uint16_t brief[WORDS * COLS];
-        uint8_t q[ROWS * (S + 3)];
+        float full[WORDS * S], x[ROWS * S], best[2][ROWS * S];
+        uint16_t brief[WORDS * S];
         const uint32_t word[ROWS] = {4, 0, 1, 2, 3, 4, 4, 0, 2};
-        for (size_t i = 0; i < WORDS * COLS; i++)
+        for (size_t i = 0; i < WORDS * S; i++)
             full[i] = (float)(4 * bk_rng_unit(&rng) - 2);
         for (size_t i = 0; i < ROWS * S; i++)
-            prev[i] = (float)(2 * bk_rng_unit(&rng) - 1), x[i] = (float)(16 * bk_rng_unit(&rng) - 8);
-        for (size_t i = 0; i < ROWS * 2 * S; i++)
-            gate[0][i] = gate[1][i] = (float)(4 * bk_rng_unit(&rng) - 2);
-        memcpy(cand[0], x, sizeof x), memcpy(cand[1], x, sizeof x);
-        memcpy(best[0], prev, sizeof prev), memcpy(best[1], prev, sizeof prev);
-        bk_brief(brief, full, WORDS * COLS);
-        for (int b = 0; b < 2; b++) {
-            const struct bk_columns xw = {b ? NULL : full, b ? brief : NULL, COLS};
-            t->gru_gates(gate[b], rh[b], xw, word, prev, S, BEFORE, ROWS, S);
-            t->gru_state(h[b], S, cand[b], gate[b], bk_columns_from(xw, 2 * S), word, prev, S, BEFORE, ROWS, S);
-            t->sff_max(best[b], NULL, x, bk_columns_from(xw, 3 * S), word, 0, ROWS, S);
-        }
-        for (size_t i = 0; i < ROWS * S; i++) {
-            assert_true(fabsf(rh[0][i] - rh[1][i]) < 3e-3f && fabsf(h[0][i] - h[1][i]) < 1e-2f);
+            x[i] = (float)(16 * bk_rng_unit(&rng) - 8), best[0][i] = best[1][i] = (float)(2 * bk_rng_unit(&rng) - 1);
+        bk_brief(brief, full, WORDS * S);
+        for (int b = 0; b < 2; b++)
+            tables[k]->sff_max(best[b], NULL, x, (struct bk_columns){b ? NULL : full, b ? brief : NULL, S}, word, 0,
+                               ROWS, S);
+        for (size_t i = 0; i < ROWS * S; i++)
             assert_true(fabsf(best[0][i] - best[1][i]) <= 2.0f / 256);
-        }
-        x[0] = 100, x[1] = -100, x[2] = 0;
-        t->tanh_int8(q, S + 3, x, S, ROWS, S);
-        for (size_t i = 0; i < ROWS; i++)
-            for (size_t j = 0; j < S; j++)
-                assert_true(fabs(q[i * (S + 3) + j] - 128 - 127 * tanh((double)x[i * S + j])) < 0.56);
     }
 #endif
 }
