@@ -16,7 +16,7 @@ apt_of() {
     [ "$2" != source ] || type=deb-src arch=$native
     local options=(-q -o "Dir::Etc::sourcelist=$d/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$d/lists"
         -o "Dir::State::status=$d/status" -o "Dir::Cache=$d/cache" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
-        -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
+        -o Dir::Cache::pkgcache=pkgcache.bin -o Dir::Cache::srcpkgcache=srcpkgcache.bin -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
     if [ ! -f "$d/updated" ]; then
         uri=$(mirror) && mkdir -p "$d/lists/partial" "$d/cache/archives/partial" && : >"$d/status" || return
         echo "$type [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $uri $1 main" >"$d/sources.list"

@@ -176,15 +176,18 @@ curl_configure() {
         -DCURL_DISABLE_LDAP=ON -DBUILD_SHARED_LIBS=ON -DPICKY_COMPILER=OFF
 }
 curl_compile() {
-    so libcurl.so "-DHAVE_CONFIG_H -DBUILDING_LIBCURL -Ib/lib -Iinclude -Ilib" lib/*.c lib/v*/*.c &&
-        so curl.so "-DHAVE_CONFIG_H -DCURL_STATICLIB -Ib/lib -Iinclude -Ilib -Isrc" src/tool_*.c src/slist_wc.c src/var.c
+    local flags="-DHAVE_CONFIG_H -Ib/lib -Iinclude -Ilib"
+    so libcurl.so "$flags -DBUILDING_LIBCURL" lib/*.c lib/v*/*.c && so curl.so "$flags -Isrc" src/*.c
 }
 
+# The files that its makefiles name; the other .c files are included by these.
 gsl_configure() { gnu_configure && make -s -C gsl; }
 gsl_compile() {
-    local f=() x
-    for x in version.c */*.c; do
-        case $x in */test* | */*_source.c | */source_* | */demo* | utils/system.c | doc/* | debian/*) ;; *) f+=("$x") ;; esac
+    local f=() x name
+    for x in Makefile.am */Makefile.am; do
+        for name in $(sed ':a; /\\$/ {N; s/\\\n//; ta}' "$x" | sed -n 's/^libgsl[a-z0-9_]*_la_SOURCES *=//p'); do
+            [[ $name != *.c ]] || f+=("${x%Makefile.am}$name")
+        done
     done
     so libgsl.so "-DHAVE_CONFIG_H -I." "${f[@]}"
 }
@@ -198,15 +201,19 @@ ncurses_configure() {
 }
 ncurses_compile() { gnu_make . libs && cp lib/*.so.?.? "$KEEP/"; }
 
-# The C half: what is assembly here cannot be had in C.
-valgrind_configure() { gnu_configure --enable-only64bit && make -s -C include && make -s -C VEX/pub 2>/dev/null || [ -f config.h ]; }
+# VEX, the core and each tool, in C: what is assembly here cannot be had otherwise, and the preloaded halves are nothing else.
+valgrind_configure() { gnu_configure --enable-only64bit && make -s include/vgversion.h; }
 valgrind_compile() {
     local flags="-DHAVE_CONFIG_H -DVGA_amd64=1 -DVGO_linux=1 -DVGP_amd64_linux=1 -DVGPV_amd64_linux_vanilla=1 -I. -Iinclude -Icoregrind -IVEX/pub"
-    local tool
-    so libvex.so "$flags -IVEX/priv" VEX/priv/*.c && so libcoregrind.so "$flags" coregrind/m_*.c coregrind/m_*/*.c || return
-    for tool in memcheck cachegrind callgrind helgrind drd massif dhat lackey; do
-        so $tool.so "$flags -I$tool" $tool/*_main.c || return
+    local f x part
+    for part in VEX/priv memcheck helgrind drd callgrind massif dhat; do
+        f=()
+        for x in "$part"/*.c; do
+            case $x in *multiarch_* | *_intercepts.c | *_replace_strmem.c | *_asm.c | *_initializer.c) ;; *) f+=("$x") ;; esac
+        done
+        so "${part%/priv}.so" "$flags -IVEX/priv -Icachegrind" "${f[@]}" || return
     done
+    so coregrind.so "$flags" coregrind/m_*.c coregrind/m_*/*.c
 }
 
 # Its components inside its libraries, without Fortran.
