@@ -67,8 +67,6 @@ root_new() (
     mkdir "$root.new/work" && mv "$root.new" "$root"
 )
 
-limit=5400 # seconds a step of a cell may take
-
 # enter COMMAND...: where the toolchain is, with $work as the folder WORK and nothing of this machine's environment; stops with this process.
 enter() {
     local at=$work rights=() go=()
@@ -80,10 +78,10 @@ enter() {
             mount --bind "$work" "$root/work" && mount --rbind /dev "$root/dev" && mount --rbind /proc "$root/proc" &&
             exec chroot "$root" "$@"' enter "$root" "$work")
     fi
-    timeout -k 10 "$limit" "${go[@]}" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/nonexistent WORK="$at" KEEP="$at/keep" \
+    timeout --verbose -k 2 "${LIMIT:-5400}" "${go[@]}" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/nonexistent WORK="$at" KEEP="$at/keep" \
         CC="$CC" HOST="$HOST" OBJCOPY="$OBJCOPY" LEVEL="$LEVEL" "$@" &
     # shellcheck disable=SC2064 # this process, now
-    trap "kill $! 2>/dev/null; exit 143" TERM
+    trap "kill $! 2>/dev/null; wait $!; exit 143" TERM
     wait $!
 }
 

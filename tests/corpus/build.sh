@@ -3,8 +3,8 @@
 #   build.sh CORPUS
 set -u
 export LC_ALL=C
-unset CELLS MIRROR
-corpus=$1
+unset CELLS LIMIT MIRROR
+corpus=$(realpath "$1")
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -120,7 +120,7 @@ check "an unknown set: the known ones are named" unknown
 busy() { flock out/.lock bash "$corpus/build" ./toy.set out >err 2>&1; [ $? = 2 ] && grep -q 'at work in' err; }
 check "one at a time works in a folder" busy
 
-mkfifo begun never
+mkfifo begun never && exec 5<>begun
 cat >long.sh <<END
 toy_configure() { :; }
 toy_compile() { echo \$\$ >"$work/begun"; cat "$work/never"; }
@@ -129,12 +129,23 @@ killed() {
     source_of long toy
     RECIPES=long.sh bash "$corpus/build" -j1 ./toy.set long >err 2>&1 &
     local main=$! recipe
-    read -r recipe <begun && kill "$main"
+    read -r -t 100 recipe <&5 && kill "$main"
     wait "$main"
     [ $? = 143 ] && [ ! -e long/.work ] && [ "$(wc -l <long/manifest.tsv)" = 1 ] || return
     ! ps -o stat= -p "$recipe" | grep -v Z
 }
 check "a run that is stopped leaves no process and no work tree" killed
+
+cat >slow.sh <<END
+toy_configure() { :; }
+toy_compile() { [ \$LEVEL != -O1 ] || cat "$work/never"; \$CC \$LEVEL -shared -fPIC -o "\$KEEP/toy.so" answer.c; }
+END
+slow() {
+    source_of slow toy
+    LIMIT=1 RECIPES=slow.sh run 1 ./toy.set slow && [ "$(grep -c FAILED err)" = 1 ] && [ "$(cells slow | wc -l)" = 2 ] &&
+        grep -q "^FAILED toy-1.2/$arch-$compiler-O1; " err && grep -q 'timeout: sending signal' slow/log/*-O1
+}
+check "a cell that takes too long has failed, and the rest goes on" slow
 
 # What training may use (issue and corpus/README.md), less zlib, on which the demonstration is judged.
 allowed='openssl binutils coreutils curl gsl openmpi valgrind sqlite3 lua5.4 expat libpng1.6 libxml2 mbedtls pcre2 libzstd gmp nettle
