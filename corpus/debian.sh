@@ -16,7 +16,8 @@ apt_of() {
     [ "$2" != source ] || type=deb-src arch=$native
     local options=(-q -o "Dir::Etc::sourcelist=$d/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$d/lists"
         -o "Dir::State::status=$d/status" -o "Dir::Cache=$d/cache" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
-        -o Dir::Cache::pkgcache=pkgcache.bin -o Dir::Cache::srcpkgcache=srcpkgcache.bin -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
+        -o Dir::Cache::pkgcache=pkgcache.bin -o Dir::Cache::srcpkgcache=srcpkgcache.bin
+        -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
     if [ ! -f "$d/updated" ]; then
         uri=$(mirror) && mkdir -p "$d/lists/partial" "$d/cache/archives/partial" && : >"$d/status" || return
         echo "$type [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $uri $1 main" >"$d/sources.list"
@@ -67,7 +68,8 @@ root_new() (
     mkdir "$root.new/work" && mv "$root.new" "$root"
 )
 
-# enter COMMAND...: where the toolchain is, with $work as the folder WORK and nothing of this machine's environment; stops with this process.
+# enter COMMAND...: where the toolchain is, with $work as the folder WORK and nothing of this machine's environment. Stops with this
+# process.
 enter() {
     local at=$work rights=() go=()
     if [ -n "$root" ]; then
@@ -78,8 +80,8 @@ enter() {
             mount --bind "$work" "$root/work" && mount --rbind /dev "$root/dev" && mount --rbind /proc "$root/proc" &&
             exec chroot "$root" "$@"' enter "$root" "$work")
     fi
-    timeout --verbose -k 2 "${LIMIT:-5400}" "${go[@]}" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/nonexistent WORK="$at" KEEP="$at/keep" \
-        CC="$CC" HOST="$HOST" OBJCOPY="$OBJCOPY" LEVEL="$LEVEL" "$@" &
+    timeout --verbose -k 2 "${LIMIT:-5400}" "${go[@]}" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/nonexistent \
+        WORK="$at" KEEP="$at/keep" CC="$CC" HOST="$HOST" OBJCOPY="$OBJCOPY" LEVEL="$LEVEL" "$@" &
     # shellcheck disable=SC2064 # this process, now
     trap "kill $! 2>/dev/null; wait $!; exit 143" TERM
     wait $!

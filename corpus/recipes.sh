@@ -158,9 +158,12 @@ binutils_configure() {
         --disable-werror --without-zstd --without-system-zlib MAKEINFO=true
 }
 binutils_compile() {
-    gnu_make . all-gas all-ld all-binutils all-gprof MAKEINFO=true &&
-        cp bfd/.libs/libbfd-*.so opcodes/.libs/libopcodes-*.so "$KEEP/" &&
-        cp gas/.libs/as-new ld/.libs/ld-new gprof/.libs/gprof binutils/.libs/{ar,nm-new,objcopy,objdump} binutils/readelf "$KEEP/"
+    local x
+    gnu_make . all-gas all-ld all-binutils all-gprof MAKEINFO=true && cp bfd/.libs/libbfd-*.so opcodes/.libs/libopcodes-*.so "$KEEP/" || return
+    for x in gas/as-new ld/ld-new gprof/gprof binutils/{ar,nm-new,objcopy,objdump,readelf}; do
+        # A script where libtool linked something shared; the program is in .libs then.
+        cp "${x%/*}/.libs/${x#*/}" "$KEEP/" 2>/dev/null || cp "$x" "$KEEP/" || return
+    done
 }
 
 # One program of all, whose main functions have names of their own. Root may run this configure script.
