@@ -21,7 +21,9 @@ apt_of() {
     if [ ! -f "$d/updated" ]; then
         uri=$(mirror) && mkdir -p "$d/lists/partial" "$d/cache/archives/partial" && : >"$d/status" || return
         echo "$type [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $uri $1 main" >"$d/sources.list"
-        apt-get "${options[@]}" -o APT::Update::Error-Mode=any update && : >"$d/updated" || return
+        # Again when a mirror was just being changed.
+        options+=(-o APT::Update::Error-Mode=any)
+        { apt-get "${options[@]}" update || apt-get "${options[@]}" update; } && : >"$d/updated" || return
     fi
     "$3" "${options[@]}" "${@:4}"
 }
