@@ -21,9 +21,7 @@ apt_of() {
     if [ ! -f "$d/updated" ]; then
         uri=$(mirror) && mkdir -p "$d/lists/partial" "$d/cache/archives/partial" && : >"$d/status" || return
         echo "$type [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $uri $1 main" >"$d/sources.list"
-        # Again when a mirror was just being changed.
-        options+=(-o APT::Update::Error-Mode=any)
-        { apt-get "${options[@]}" update || apt-get "${options[@]}" update; } && : >"$d/updated" || return
+        apt-get "${options[@]}" -o APT::Update::Error-Mode=any update && : >"$d/updated" || return
     fi
     "$3" "${options[@]}" "${@:4}"
 }
@@ -93,6 +91,7 @@ enter() {
 # making. COMPILER is what that release builds with, at -O2.
 archives() {
     local project package version cell name=$1.$3
+    apt_of "$1" "$3" true >"$out/log/$name.apt" 2>&1 || { fail "$name: no list of packages; see $out/log/$name.apt"; return; }
     for project in $4; do
         package=$(package_of "$project" dev)
         version=$(apt_of "$1" "$3" apt-cache show --no-all-versions "$package" 2>>"$out/log/$name.apt" | sed -n 's/^Version: //p')
