@@ -7,21 +7,31 @@
 # Hand-written assembly is switched off everywhere: it would be the same bytes at every level.
 # Where a configure script and libtool would take longer than the compiler, the sources are compiled directly.
 
-# project  Debian source package, in the order of building time
+# project, Debian's source package, its -dev package with static archives
 PROJECTS='
-lua        lua5.4
-expat      expat
-libpng     libpng1.6
-pcre2      pcre2
-zstd       libzstd
-mbedtls    mbedtls
-readline   readline
-sqlite     sqlite3
-libxml2    libxml2
-nettle     nettle
-openssl    openssl
+lua          lua5.4         liblua5.4-dev
+expat        expat          libexpat1-dev
+libpng       libpng1.6      libpng-dev
+pcre2        pcre2          libpcre2-dev
+zstd         libzstd        libzstd-dev
+mbedtls      mbedtls        libmbedtls-dev
+readline     readline       libreadline-dev
+sqlite       sqlite3        libsqlite3-dev
+libxml2      libxml2        libxml2-dev
+nettle       nettle         nettle-dev
+openssl      openssl        libssl-dev
+binutils     binutils       binutils-dev
+coreutils    coreutils      -
+curl         curl           libcurl4-openssl-dev
+gsl          gsl            libgsl-dev
+openmpi      openmpi        -
+valgrind     valgrind       valgrind
+gmp          gmp            libgmp-dev
+libgcrypt    libgcrypt20    libgcrypt20-dev
+glib         glib2.0        libglib2.0-dev
+ncurses      ncurses        libncurses-dev
+libunistring libunistring   libunistring-dev
 '
-
 # so NAME "FLAGS" FILE...: compiles each file position-independent at $LEVEL and links all into $KEEP/NAME.
 # Symbols of other libraries stay undefined, so no library but libc is needed for any architecture.
 so() {
@@ -138,6 +148,81 @@ openssl_compile() {
         i686-*) target=linux-x86 ;;
         mipsel-*) target=linux-mips32 ;;
     esac
-    { [ ! -f Makefile ] || make -s clean >/dev/null; } && ./Configure "$target" no-tests no-asm shared "$LEVEL" && make -s build_libs &&
-        cp -L libcrypto.so.3 libssl.so.3 "$KEEP/"
+    { [ ! -f Makefile ] || make -s clean >/dev/null; } && ./Configure "$target" no-tests no-asm shared "$LEVEL" &&
+        make -s build_generated && make -s libcrypto.so libssl.so && cp -L libcrypto.so.[0-9]* libssl.so.[0-9]* "$KEEP/"
 }
+
+# Shared, so that the programs do not repeat libbfd.
+binutils_configure() {
+    gnu_configure --disable-nls --disable-gdb --disable-gdbserver --disable-sim --disable-gold --disable-gprofng --disable-plugins \
+        --disable-werror --without-zstd --without-system-zlib MAKEINFO=true
+}
+binutils_compile() {
+    local x
+    gnu_make . all-gas all-ld all-binutils all-gprof MAKEINFO=true && cp bfd/.libs/libbfd-*.so opcodes/.libs/libopcodes-*.so "$KEEP/" || return
+    for x in gas/as-new ld/ld-new gprof/gprof binutils/{ar,nm-new,objcopy,objdump,readelf}; do
+        # A script where libtool linked something shared; the program is in .libs then.
+        cp "${x%/*}/.libs/${x#*/}" "$KEEP/" 2>/dev/null || cp "$x" "$KEEP/" || return
+    done
+}
+
+# One program of all, whose main functions have names of their own. Root may run this configure script.
+coreutils_configure() {
+    FORCE_UNSAFE_CONFIGURE=1 ./configure ${HOST:+--host="$HOST"} --enable-single-binary --disable-nls --disable-acl --disable-xattr \
+        --disable-libcap --without-selinux --without-libgmp --with-openssl=no CC="$CC" CFLAGS=-O1
+}
+coreutils_compile() { gnu_make . all man1_MANS= MAKEINFO=true && cp src/coreutils "$KEEP/"; }
+
+# Debian's source has no configure script; cmake finds out the same.
+curl_configure() {
+    cmake -S . -B b -DCMAKE_C_COMPILER="$CC" -DCURL_ENABLE_SSL=OFF -DCURL_ZLIB=OFF -DCURL_USE_LIBSSH2=OFF -DUSE_LIBIDN2=OFF \
+        -DCURL_DISABLE_LDAP=ON -DBUILD_SHARED_LIBS=ON -DPICKY_COMPILER=OFF
+}
+curl_compile() {
+    local flags="-DHAVE_CONFIG_H -Ib/lib -Iinclude -Ilib"
+    so libcurl.so "$flags -DBUILDING_LIBCURL" lib/*.c lib/v*/*.c && so curl.so "$flags -Isrc" src/*.c
+}
+
+# The files that its makefiles name; the other .c files are included by these.
+gsl_configure() { gnu_configure && make -s -C gsl; }
+gsl_compile() {
+    local f=() x name
+    for x in Makefile.am */Makefile.am; do
+        for name in $(sed ':a; /\\$/ {N; s/\\\n//; ta}' "$x" | sed -n 's/^libgsl[a-z0-9_]*_la_SOURCES *=//p'); do
+            [[ $name != *.c ]] || f+=("${x%Makefile.am}$name")
+        done
+    done
+    so libgsl.so "-DHAVE_CONFIG_H -I." "${f[@]}"
+}
+
+# Debian's source has no manual, but its configure script wants a makefile there.
+gmp_configure() { mkdir -p doc && echo 'all clean:' >doc/Makefile.in && gnu_configure --disable-assembly; }
+gmp_compile() { gnu_make . all && cp -L .libs/libgmp.so "$KEEP/"; }
+
+ncurses_configure() {
+    ./configure ${HOST:+--host="$HOST"} --with-shared --without-normal --without-debug --without-ada --without-cxx --without-cxx-binding \
+        --without-manpages --without-progs --without-tests --disable-widec CC="$CC" CFLAGS=-O1
+}
+ncurses_compile() { gnu_make . libs && cp lib/*.so.?.? "$KEEP/"; }
+
+# VEX, the core and each tool, in C: what is assembly here cannot be had otherwise, and the preloaded halves are nothing else.
+valgrind_configure() { gnu_configure --enable-only64bit && make -s include/vgversion.h; }
+valgrind_compile() {
+    local flags="-DHAVE_CONFIG_H -DVGA_amd64=1 -DVGO_linux=1 -DVGP_amd64_linux=1 -DVGPV_amd64_linux_vanilla=1 -I. -Iinclude -Icoregrind -IVEX/pub"
+    local f x part
+    for part in VEX/priv memcheck helgrind drd callgrind massif dhat; do
+        f=()
+        for x in "$part"/*.c; do
+            case $x in *multiarch_* | *_intercepts.c | *_replace_strmem.c | *_asm.c | *_initializer.c) ;; *) f+=("$x") ;; esac
+        done
+        so "${part%/priv}.so" "$flags -IVEX/priv -Icachegrind" "${f[@]}" || return
+    done
+    so coregrind.so "$flags" coregrind/m_*.c coregrind/m_*/*.c
+}
+
+# Its components inside its libraries, without Fortran.
+openmpi_configure() {
+    gnu_configure --disable-dlopen --enable-mpi-fortran=no --disable-oshmem --disable-mpi-java --disable-man-pages --without-verbs \
+        --with-hwloc=internal --with-libevent=internal --with-pmix=internal
+}
+openmpi_compile() { gnu_make . all && cp -L opal/.libs/libopen-pal.so orte/.libs/libopen-rte.so ompi/.libs/libmpi.so "$KEEP/"; }
