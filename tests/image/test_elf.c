@@ -197,12 +197,41 @@ static void arch_names(void **state)
     assert_string_equal(bk_arch_name(BK_ARCH_NONE), "none");
 }
 
+/* Files one.s and two.s, each ".file \"one.c\"" with a local and a global function, assembled (files-one.o), linked by ld -r (files.o) and
+ * ld -N (files.elf): whose a global symbol is stands in the object of one file alone. */
+static void source_files(void **state)
+{
+    static const struct {
+        const char *file, *symbol, *source;
+    } expected[] = {
+        {"files-one.o", "local_one", "one.c"}, {"files-one.o", "global_one", "one.c"},
+        {"files.o", "local_one", "one.c"},     {"files.o", "local_two", "two.c"},
+        {"files.o", "global_one", NULL},       {"files.o", "global_two", NULL},
+        {"files.elf", "local_one", "one.c"},   {"files.elf", "local_two", "two.c"},
+        {"files.elf", "global_one", NULL},     {"files.elf", "global_two", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        struct bk_image_file *f = test_open_fixture(expected[i].file);
+        const struct bk_image *img = &f->images[0];
+        size_t k = 0;
+        while (k < img->n_symbols && strcmp(img->symbols[k].name, expected[i].symbol) != 0)
+            k++;
+        assert_true(k < img->n_symbols);
+        if (expected[i].source)
+            assert_string_equal(img->symbols[k].file, expected[i].source);
+        else
+            assert_null(img->symbols[k].file);
+        bk_image_file_close(f);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 8)
         return 2;
     arguments = (const char *const *)argv;
-    struct CMUnitTest tests[2 * N_ARCHS + 7];
+    struct CMUnitTest tests[2 * N_ARCHS + 8];
     char names[2 * N_ARCHS][64];
     size_t n = 0;
     for (size_t i = 0; i < N_ARCHS; i++) {
@@ -221,7 +250,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(thumb_bits),           cmocka_unit_test(native_program),
         cmocka_unit_test(native_library),       cmocka_unit_test(native_object),
         cmocka_unit_test(overlapping_sections), cmocka_unit_test(more_than_65536_sections),
-        cmocka_unit_test(arch_names),
+        cmocka_unit_test(arch_names),           cmocka_unit_test(source_files),
     };
     memcpy(tests + n, more, sizeof more);
     return _cmocka_run_group_tests("elf", tests, sizeof tests / sizeof *tests, NULL, NULL);
