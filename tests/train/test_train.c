@@ -155,7 +155,7 @@ static void test_first_batch(void **state)
     assert_int_equal(bk_pass_new(&pass, &m->net, &err), BK_OK);
     assert_int_equal(bk_prepared_new(&w, &m->net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, m->params, 1);
-    assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, &penalty, &err),
+    assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, NULL, &penalty, &err),
                      BK_OK);
     for (size_t i = 0; i < b.n_pairs; i++) {
         const float *x = f + b.left[i] * o, *y = f + b.right[i] * o;
