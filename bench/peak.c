@@ -6,8 +6,9 @@
 #endif
 
 enum {
-    CHAINS = 12,    /* more than latency times ports, so that no multiply-add waits for another */
-    STEPS = 8000000 /* some tenths of a second */
+    CHAINS = 12,     /* more than latency times ports, so that no multiply-add waits for another */
+    STEPS = 2000000, /* some milliseconds */
+    TURNS = 20       /* a thread in the mean; who has a slower core takes fewer, as it would of real work */
 };
 
 /* The loop's counting takes turns from the multiply-adds. */
@@ -115,7 +116,7 @@ struct work {
     double *done;
 };
 
-static void one_thread(void *ctx, size_t item, unsigned worker)
+static void one_turn(void *ctx, size_t item, unsigned worker)
 {
     const struct work *w = ctx;
     (void)worker;
@@ -124,10 +125,11 @@ static void one_thread(void *ctx, size_t item, unsigned worker)
 
 double peak_rate(peak_fn *fn, unsigned threads)
 {
-    double done[256] = {0}, sum = 0, begun = bk_now(); /* as many as bk_par_for has */
-    bk_par_for(threads, threads, one_thread, &(struct work){fn, done});
+    static double done[256 * TURNS]; /* as many threads as bk_par_for has */
+    double sum = 0, begun = bk_now();
+    bk_par_for((size_t)threads * TURNS, threads, one_turn, &(struct work){fn, done});
     const double seconds = bk_now() - begun;
-    for (unsigned i = 0; i < threads; i++)
+    for (unsigned i = 0; i < threads * TURNS; i++)
         sum += done[i];
     return sum / seconds / 1e9;
 }

@@ -23,14 +23,10 @@ void *bk_calloc(size_t n, size_t size)
 void *bk_alloc_large(size_t n, size_t size)
 {
     size_t total;
-    if (!bk_mul_size(&total, n, size))
-        return NULL;
-    if (total < LARGE_PAGE)
-        return malloc(total ? total : 1);
     void *p = NULL;
-    if (posix_memalign(&p, LARGE_PAGE, total))
+    if (!bk_mul_size(&total, n, size) || posix_memalign(&p, total < LARGE_PAGE ? 64 : LARGE_PAGE, total ? total : 1))
         return NULL;
-    if (madvise(p, total / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE)) {
+    if (total >= LARGE_PAGE && madvise(p, total / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE)) {
         /* a system without them: small pages do */
     }
     return p;

@@ -41,7 +41,8 @@ static inline bool bk_range_inside(uint64_t offset, uint64_t size, uint64_t tota
 }
 /* calloc with the product checked; NULL when it does not fit. */
 void *bk_calloc(size_t n, size_t size);
-/* n * size bytes of anything, for large arrays filled at once: in large pages where the system has them. free() ends it. */
+/* n * size bytes of anything, for large arrays filled at once: in large pages where the system has them, aligned to 64 bytes.
+ * free() ends it. */
 void *bk_alloc_large(size_t n, size_t size);
 
 /* Makes room for one more element of a heap array {T *v; size_t n, cap}: grows by half, keeps `v` on
@@ -136,7 +137,7 @@ double bk_now(void); /* seconds, monotonic */
 
 /* ---- processor: which of the kernels compiled for several instruction sets may run ---- */
 
-/* Each set contains those before it. AVX2 means AVX2 and FMA; AVX512 means F, BW, DQ and VL beside them. */
+/* Each set contains those before it. AVX2 means AVX2, FMA and F16C; AVX512 means F, BW, DQ and VL beside them. */
 enum bk_cpu { BK_CPU_PLAIN, BK_CPU_AVX2, BK_CPU_AVX512 };
 /* The best set that processor and operating system have, or a lower one that the environment's BINKIN_CPU
  * (plain, avx2, avx512) asks for. One answer for the life of the process. */

@@ -137,9 +137,11 @@ static void words_done(struct words *x)
 /* Numbers the distinct words of order[0 .. n), all of them in the vocabulary. */
 static int number_words(struct words *x, const struct order *order, size_t n, struct bk_error *err)
 {
-    size_t v = bk_strtab_count(x->m->words);
-    x->row = bk_calloc(v, sizeof *x->row);
-    x->ids = bk_calloc(v, sizeof *x->ids);
+    size_t v = bk_strtab_count(x->m->words), sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += order[i].n;
+    x->row = bk_alloc_large(v, sizeof *x->row);
+    x->ids = bk_alloc_large(sum < v ? sum : v, sizeof *x->ids);
     if (!x->row || !x->ids)
         return bk_fail_nomem(err, v * sizeof *x->row);
     memset(x->row, 0xff, v * sizeof *x->row);

@@ -50,7 +50,7 @@ int bk_prepared_new(struct bk_prepared **out, const struct bk_net_config *cfg, e
     }
     NET_WEIGHTS(WEIGHTS_COUNT)
 #undef WEIGHTS_COUNT
-    w->panels = aligned_alloc(64, n);
+    w->panels = bk_alloc_large(n, 1);
     w->joint_words = bk_calloc(joint, sizeof *w->joint_words);
     w->joint_gates = bk_calloc(2 * gates, sizeof *w->joint_gates);
     w->bias = bk_calloc(bk_word_columns(cfg), sizeof *w->bias);
@@ -124,24 +124,33 @@ static void join(struct bk_prepared *w, const bk_real *params)
 
 /* op(b), rows ldb apart, goes into a weights' panels. */
 struct source {
-    const struct bk_weights *to;
+    struct bk_weights *to;
     enum bk_op t;
     const bk_real *b;
     size_t ldb;
 };
 
+/* Weights of so many numbers do not stay in the caches from one use to the next: then half the bytes are worth widening. */
+enum { LARGE = 65536 };
+
 static void pack_one(void *ctx, size_t item, unsigned worker)
 {
     const struct source *x = (const struct source *)ctx + item;
+    struct bk_weights *to = x->to;
     (void)worker;
-    if (x->to->k == 0)
+    if (to->k == 0)
         return;
 #ifndef BK_REAL_DOUBLE
-    if (x->to->int8)
-        bk_int8_pack((void *)(uintptr_t)x->to->int8, x->t, x->b, x->ldb, x->to->k, x->to->n);
-    else
+    if (to->int8) {
+        bk_int8_pack((void *)(uintptr_t)to->int8, x->t, x->b, x->ldb, to->k, to->n);
+        return;
+    }
 #endif
-        bk_weights_pack((bk_real *)(uintptr_t)x->to->panels, x->t, x->b, x->ldb, x->to->k, x->to->n);
+    bk_real *room = (bk_real *)(uintptr_t)to->panels;
+    uint16_t *half = (uint16_t *)(void *)room;
+    to->half = to->k * to->n >= LARGE && bk_weights_pack_half(half, x->t, x->b, x->ldb, to->k, to->n) ? half : NULL;
+    if (!to->half)
+        bk_weights_pack(room, x->t, x->b, x->ldb, to->k, to->n);
 }
 
 void bk_prepare(struct bk_prepared *w, const bk_real *params, unsigned threads)

@@ -28,7 +28,8 @@ enum {
     STRIPE = WIDE * LANES,
     DEEP = 128,     /* of k at a time: a stripe of that depth stays in the caches near the core */
     TALL = 48,      /* rows of A that meet a block of stripes before the next rows come */
-    PACKED = 16384, /* numbers of B that bk_gemm() lays out at a time */
+    FEW = 4,        /* rows of A for which weights are not widened beforehand */
+    PACKED = 16384, /* numbers of B that are laid out or widened at a time */
     SHARED = 65536  /* numbers of B that all rows of A meet before the next: they stay in the second-level cache */
 };
 
@@ -57,6 +58,18 @@ typedef bk_real lanes __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(b
 #define FUSE(sum, row, x) ((sum) = (lanes)vfmaq_n_f32((float32x4_t)(sum), (float32x4_t)(row), x))
 #else
 #define FUSE(sum, row, x) ((sum) += (row) * (x))
+#endif
+
+/* Where the processor widens binary16 by itself: whole vectors from there and to there. */
+#if defined(__AVX512F__) && !defined(BK_REAL_DOUBLE)
+#define WIDEN(half)     ((lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)(half))))
+#define NARROW(half, x) _mm256_storeu_si256((void *)(half), _mm512_cvtps_ph((__m512)(x), _MM_FROUND_TO_NEAREST_INT))
+#elif defined(__AVX2__) && !defined(BK_REAL_DOUBLE)
+#define WIDEN(half)     ((lanes)_mm256_cvtph_ps(_mm_loadu_si128((const void *)(half))))
+#define NARROW(half, x) _mm_storeu_si128((void *)(half), _mm256_cvtps_ph((__m256)(x), _MM_FROUND_TO_NEAREST_INT))
+#elif defined(__aarch64__) && !defined(BK_REAL_DOUBLE)
+#define WIDEN(half)     ((lanes)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(half))))
+#define NARROW(half, x) vst1_u16(half, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)(x))))
 #endif
 
 /* Which row of op(A)'s columns and of B comes p-th: p itself, or where `row` sends it. */
@@ -258,6 +271,123 @@ static void gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, con
     } while (p < k);
 }
 
+/* ---- weights in binary16 ---- */
+
+#ifdef WIDEN
+/* `n` numbers, whole vectors. False: one of them is not a binary16 number. */
+static bool narrow(uint16_t *out, const bk_real *in, size_t n)
+{
+    typedef int32_t bits __attribute__((vector_size(VECTOR_BYTES)));
+    bits lost = {0};
+    int32_t any = 0;
+    for (size_t i = 0; i < n; i += LANES) {
+        lanes x = *(const lanes *)(in + i);
+        NARROW(out + i, x);
+        lost |= (bits)x ^ (bits)WIDEN(out + i);
+    }
+    for (size_t l = 0; l < LANES; l++)
+        any |= lost[l];
+    return any == 0;
+}
+
+static void widen(bk_real *out, const uint16_t *in, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        *(lanes *)(out + i) = WIDEN(in + i);
+}
+
+static bool pack_half(uint16_t *out, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n)
+{
+    enum { PART = 32 }; /* rows at a time */
+    _Alignas(64) bk_real part[PART * STRIPE];
+    for (size_t j = 0; j < bk_padded(n); j += STRIPE) {
+        size_t width = stripe_width(n, j), have = j < n ? smaller(width, n - j) : 0;
+        for (size_t p = 0; p < k; p += PART) {
+            size_t rows = smaller(PART, k - p);
+            pack_stripe(part, t, t == BK_T ? b + j * ldb + p : b + p * ldb + j, ldb, rows, have, width);
+            if (!narrow(out, part, rows * width))
+                return false;
+            out += rows * width;
+        }
+    }
+    return true;
+}
+
+/* One row of C in one stripe: weights are widened on their way to the sums, and asked for early, since the processor's own looking
+ * ahead ends with each page. */
+static inline __attribute__((always_inline)) void half_sums(const int nv, size_t k, const bk_real *a,
+                                                            const uint16_t *panel, bool add, bk_real *c)
+{
+    enum { AHEAD = 1024, LINE = 32 }; /* numbers */
+    lanes sum[WIDE];
+    UNROLL
+    for (int v = 0; v < nv; v++)
+        sum[v] = add ? *(const lanes *)(c + v * LANES) : (lanes){0};
+    for (size_t p = 0; p < k; p++, panel += nv * LANES) {
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            FUSE(sum[v], WIDEN(panel + v * LANES), a[p]);
+            if (v * LANES % LINE == 0)
+                __builtin_prefetch(panel + v * LANES + AHEAD);
+        }
+    }
+    UNROLL
+    for (int v = 0; v < nv; v++)
+        *(lanes *)(c + v * LANES) = sum[v];
+}
+
+#define HALF_FN(nv)                                                                                                    \
+    static void half_##nv(size_t k, const bk_real *a, const uint16_t *panel, bool add, bk_real *c)                     \
+    {                                                                                                                  \
+        half_sums(nv, k, a, panel, add, c);                                                                            \
+    }
+HALF_FN(1)
+HALF_FN(2)
+HALF_FN(3)
+HALF_FN(4)
+typedef void half_fn(size_t k, const bk_real *a, const uint16_t *panel, bool add, bk_real *c);
+static half_fn *const halves[WIDE] = {half_1, half_2, half_3, half_4};
+
+/* Rows one after the other meet a stripe while it is in the second-level cache. */
+static void few_rows(const struct product *x, size_t k, const uint16_t *panels, bool add)
+{
+    for (size_t j = 0; j < x->n; j += STRIPE)
+        for (size_t i = 0; i < x->m; i++)
+            halves[stripe_width(x->n, j) / LANES - 1](k, x->a + i * x->rs, panels + k * j, add, x->c + i * x->ldc + j);
+}
+
+/* Parts of the panels are widened once and meet all rows. */
+static void many_rows(const struct product *x, size_t k, const uint16_t *panels, bool add)
+{
+    _Alignas(64) bk_real part[PACKED];
+    size_t p = 0;
+    do {
+        size_t deep = smaller(DEEP, k - p), wide = at_a_time(PACKED, deep);
+        for (size_t j = 0; j < x->n; j += wide) {
+            size_t to = smaller(x->n, j + wide);
+            for (size_t from = j; from < to; from += STRIPE) {
+                size_t width = stripe_width(x->n, from);
+                widen(part + deep * (from - j), panels + k * from + p * width, deep * width);
+            }
+            block(x, j, to, p, deep, part, deep, 0, add || p > 0);
+        }
+        p += deep;
+    } while (p < k);
+}
+
+static void gemm_half(size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const uint16_t *panels, bool add,
+                      bk_real *c, size_t ldc)
+{
+    const struct product x = product_of(BK_N, m, n, a, lda, c, ldc);
+    if (m <= FEW)
+        few_rows(&x, k, panels, add);
+    else
+        many_rows(&x, k, panels, add);
+}
+#endif
+
+/* ---- sums over rows ---- */
+
 /* Hops of attention at once: they come by the ten. */
 #define HOPS 5
 
@@ -291,4 +421,13 @@ static void sums(bk_real *c, size_t ldc, size_t m, size_t n, const bk_real *a, s
     }
 }
 
-const struct bk_products BK_PRODUCTS = {.pack = pack, .gemm_panels = gemm_panels, .gemm = gemm, .sums = sums};
+const struct bk_products BK_PRODUCTS = {
+    .pack = pack,
+    .gemm_panels = gemm_panels,
+#ifdef WIDEN
+    .pack_half = pack_half,
+    .gemm_half = gemm_half,
+#endif
+    .gemm = gemm,
+    .sums = sums,
+};

@@ -28,6 +28,12 @@ void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb
     bk_kernels()->products->pack(panels, t, b, ldb, k, n);
 }
 
+bool bk_weights_pack_half(uint16_t *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n)
+{
+    const struct bk_products *products = bk_kernels()->products;
+    return products->pack_half && products->pack_half(panels, t, b, ldb, k, n);
+}
+
 #ifndef BK_REAL_DOUBLE
 /* Rows go in groups, so that what they are in eight bits lies on the stack. */
 static void product_int8(float *c, size_t ldc, const struct bk_weights *w, size_t m, const float *a, size_t lda,
@@ -52,7 +58,11 @@ void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, co
         return;
     }
 #endif
-    bk_kernels()->products->gemm_panels(BK_N, m, bk_padded(w->n), w->k, a, lda, w->panels, add, c, ldc);
+    const struct bk_products *products = bk_kernels()->products;
+    if (w->half)
+        products->gemm_half(m, bk_padded(w->n), w->k, a, lda, w->half, add, c, ldc);
+    else
+        products->gemm_panels(BK_N, m, bk_padded(w->n), w->k, a, lda, w->panels, add, c, ldc);
 }
 
 #ifndef BK_REAL_DOUBLE

@@ -38,7 +38,8 @@ void bk_gemm(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const b
 struct bk_weights {
     size_t k, n;
     const bk_real *panels; /* bk_weights_size() numbers */
-    const void *int8;      /* in eight bits instead, by bk_int8_pack(); NULL: full precision */
+    const uint16_t *half;  /* in binary16 instead, by bk_weights_pack_half(), or NULL */
+    const void *int8;      /* in eight bits instead, by bk_int8_pack(), or NULL */
     bk_real range;         /* of the left-hand sides in eight bits; 0: of each row its own */
 };
 static inline size_t bk_weights_size(size_t k, size_t n)
@@ -47,6 +48,10 @@ static inline size_t bk_weights_size(size_t k, size_t n)
 }
 /* Lays out op(B), k x n. */
 void bk_weights_pack(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
+/* The same in binary16, bk_weights_size() numbers: half the memory, and products of the same bits (of a NaN: a NaN). False: a
+ * number is not, bit for bit, one of binary16, or nothing is gained (this processor cannot widen such numbers, or bk_real is
+ * double); what lies in the panels then means nothing. */
+bool bk_weights_pack_half(uint16_t *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
 /* C (m x bk_padded(n), the columns from n on zero) = A (m x k) W, added to C when `add`. */
 void bk_product(bk_real *c, size_t ldc, const struct bk_weights *w, size_t m, const bk_real *a, size_t lda, bool add);
 /* States of a batch, rows ld apart. Where the weights are in eight bits the states are too: int8 has rows of bk_int8_row() bytes of

@@ -57,6 +57,10 @@ struct bk_products {
     void (*pack)(bk_real *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
     void (*gemm_panels)(enum bk_op t, size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const bk_real *panels,
                         bool add, bk_real *c, size_t ldc);
+    /* The same panels in binary16, for n padded. NULL in double and where the processor has no instruction to widen them. */
+    bool (*pack_half)(uint16_t *panels, enum bk_op t, const bk_real *b, size_t ldb, size_t k, size_t n);
+    void (*gemm_half)(size_t m, size_t n, size_t k, const bk_real *a, size_t lda, const uint16_t *panels, bool add,
+                      bk_real *c, size_t ldc);
     void (*gemm)(enum bk_op ta, enum bk_op tb, size_t m, size_t n, size_t k, const bk_real *a, size_t lda,
                  const bk_real *b, size_t ldb, bool add, bk_real *c, size_t ldc);
     /* C (m x n) = sum over p < k of (row x of A)^T (row x of B), x = row[p] + shift. Of a row of B whole vectors are read, beyond n. */

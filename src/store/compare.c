@@ -90,7 +90,7 @@ INLINE unsigned not_at_most(lanes a, lanes b)
 
 #endif
 
-INLINE bool compare(const size_t vectors, struct bk_scan_block *b)
+INLINE void compare(const size_t vectors, const struct bk_scan_block *b)
 {
     lanes sum[ROWS][BK_SCAN_VECTORS];
     const float *panel = b->panel, *pool = b->pool;
@@ -116,43 +116,35 @@ INLINE bool compare(const size_t vectors, struct bk_scan_block *b)
                 sum[r][v] = fused(x, query[v], sum[r][v]);
         }
     }
-    /* Stored before they are looked at, else clang keeps sums in memory during the loop; and vector by vector, else gcc
-     * copies rows by way of the stack. */
+    lanes worst[BK_SCAN_VECTORS];
     UNROLL
-    for (size_t r = 0; r < ROWS; r++) {
-        UNROLL
-        for (size_t v = 0; v < vectors; v++)
-            memcpy(&b->scores[r][v * LANES], &sum[r][v], sizeof sum[r][v]);
-    }
-    uint64_t any = 0;
+    for (size_t v = 0; v < vectors; v++)
+        memcpy(&worst[v], b->worst + v * LANES, sizeof worst[v]);
+    UNROLL
     for (size_t r = 0; r < ROWS; r++) {
         uint64_t beyond = 0;
         UNROLL
         for (size_t v = 0; v < vectors; v++) {
-            lanes score, worst;
-            memcpy(&score, &b->scores[r][v * LANES], sizeof score);
-            memcpy(&worst, b->worst + v * LANES, sizeof worst);
-            beyond |= (uint64_t)not_at_most(score, worst) << v * LANES;
+            memcpy(b->scores + (r * vectors + v) * LANES, &sum[r][v], sizeof sum[r][v]);
+            beyond |= (uint64_t)not_at_most(sum[r][v], worst[v]) << v * LANES;
         }
         b->beyond[r] = beyond;
-        any |= beyond;
     }
-    return any;
 }
 
-static bool compare1(struct bk_scan_block *b)
+static void compare1(const struct bk_scan_block *b)
 {
-    return compare(1, b);
+    compare(1, b);
 }
 
-static bool compare2(struct bk_scan_block *b)
+static void compare2(const struct bk_scan_block *b)
 {
-    return compare(2, b);
+    compare(2, b);
 }
 
-static bool compare3(struct bk_scan_block *b)
+static void compare3(const struct bk_scan_block *b)
 {
-    return compare(3, b);
+    compare(3, b);
 }
 
 const struct bk_scan_kernel BK_SCAN_KERNEL = {.lanes = LANES, .rows = ROWS, .compare = {compare1, compare2, compare3}};

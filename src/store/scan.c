@@ -1,16 +1,17 @@
 /* Exact neighbours by blocked products. The queries of a group are packed once, lanes of one vector being queries, into
  * panels that fit the first-level cache; a tile of the pool, in place as the caller has it, goes past all panels of the
  * group while it lies in the second-level cache. Whoever does not get into the best k is turned away a vector at a
- * time. */
+ * time, and who may is looked at only between products. */
 #include "store/store_int.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_GROUP 240          /* queries of one group at most, whole panels; 192 KB of vectors of the usual 200 */
-#define TILE      (128 * 1024) /* bytes of the pool in one tile, about; the group lies beside it in the cache */
-#define ALIGN     64
+#define MAX_GROUP 480         /* queries of one group at most, whole panels; 384 KB of vectors of the usual 200 */
+#define TILE      (64 * 1024) /* bytes of the pool in one tile, about; the group lies beside it in the cache */
+#define BATCH     4           /* blocks compared before their candidates are looked at */
+#define LINE      64          /* bytes that memory moves at once; a vector at most */
 
 const struct bk_scan_kernel *bk_scan_kernel(enum bk_cpu cpu)
 {
@@ -26,60 +27,56 @@ const struct bk_scan_kernel *bk_scan_kernel(enum bk_cpu cpu)
 
 /* ---- the best k of one query ------------------------------------------ */
 
-/* Fills up in order of index; once it holds k, a heap with the worst on top. */
-struct best {
-    struct bk_hit *v; /* k of the caller's */
-    size_t n, k;
-};
+/* A hit as a number: the better, the greater; of equal scores that with the lower index. NOTHING, which stands for a
+ * candidate that is not there, is worse than any row of the pool, ABOVE better. */
+#define NOTHING ((uint64_t)0x407fffff << 32)
+#define ABOVE   UINT64_MAX
 
-static bool worse(const struct bk_hit *a, const struct bk_hit *b)
+static inline uint64_t key_of(struct bk_hit hit)
 {
-    return a->score < b->score || (a->score == b->score && a->index > b->index);
+    uint32_t bits;
+    memcpy(&bits, &hit.score, sizeof bits);
+    bits ^= -(bits >> 31) | (uint32_t)1 << 31; /* turns a negative number over */
+    return (uint64_t)bits << 32 | (UINT32_MAX - hit.index);
 }
 
-static int better_first(const void *pa, const void *pb)
+static inline struct bk_hit hit_of(uint64_t key)
 {
-    const struct bk_hit *a = pa, *b = pb;
-    return worse(b, a) ? -1 : worse(a, b);
+    struct bk_hit hit = {.index = UINT32_MAX - (uint32_t)key};
+    uint32_t bits = (uint32_t)(key >> 32);
+    bits ^= ((bits >> 31) - 1) | (uint32_t)1 << 31;
+    memcpy(&hit.score, &bits, sizeof bits);
+    return hit;
 }
 
-static void sift_down(struct bk_hit *v, size_t n, size_t i)
+/* heap[1] is the least of heap[1..slots), the children of i are 2i and 2i + 1, and slots a power of two: so a key sinks
+ * to the bottom without a branch that depends on keys. */
+static inline void replace_least(uint64_t *heap, size_t slots, uint64_t key)
 {
-    struct bk_hit x = v[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && worse(&v[child + 1], &v[child]))
-            child++;
-        if (!worse(&v[child], &x))
-            break;
-        v[i] = v[child];
+    size_t i = 1;
+    for (size_t child = 2; child < slots; child = 2 * i) {
+        child += heap[child + 1] < heap[child];
+        const uint64_t other = heap[child];
+        heap[i] = other < key ? other : key;
+        key = other < key ? key : other;
+        i = child;
     }
-    v[i] = x;
+    heap[i] = key;
 }
 
-/* Candidates come in order of index, so one that only equals the worst never displaces it. */
-static inline bool has_room_for(const struct best *b, float score)
+/* k that are not there, filled up with what never leaves. */
+static void begin(uint64_t *heap, size_t slots, size_t k)
 {
-    return b->n < b->k || score > b->v[0].score;
+    for (size_t i = 1; i < slots; i++)
+        heap[i] = i <= k ? NOTHING : ABOVE;
 }
 
-static void add(struct best *b, struct bk_hit hit)
+static void finish(struct bk_hit *hits, uint64_t *heap, size_t slots, size_t k)
 {
-    if (b->n == b->k) {
-        b->v[0] = hit;
-        sift_down(b->v, b->k, 0);
-        return;
+    while (k-- > 0) {
+        hits[k] = hit_of(heap[1]);
+        replace_least(heap, slots, ABOVE);
     }
-    b->v[b->n++] = hit;
-    if (b->n == b->k)
-        for (size_t i = b->k / 2; i-- > 0;)
-            sift_down(b->v, b->k, i);
-}
-
-static void finish(struct best *b)
-{
-    qsort(b->v, b->n, sizeof *b->v, better_first);
-    for (; b->n < b->k; b->n++)
-        b->v[b->n] = (struct bk_hit){.index = UINT32_MAX, .score = -1};
 }
 
 /* ---- the scan --------------------------------------------------------- */
@@ -89,18 +86,22 @@ struct scan {
     struct bk_hit *hits;
     const float *queries, *pool;
     size_t n_queries, n_pool, dim, k;
-    size_t group, tile;  /* queries, rows */
-    const float *ragged; /* the rows after the last whole block, filled up to one */
+    size_t group, tile, slots; /* queries, rows, of the heap of one query */
     bk_scan_allow *allow;
     const void *allow_ctx;
     struct scratch *scratch; /* one a worker */
+    float *floats;           /* what the scratch points into */
+    uint64_t *heaps;
+    const float *ragged; /* the rows after the last whole block, filled up to one */
 };
 
 struct scratch {
-    float *packed; /* the panels of a group */
-    struct best best[MAX_GROUP];
+    size_t first, n; /* queries of the group at hand */
+    float *packed;   /* its panels */
+    uint64_t *heaps;
+    float *scores; /* of a batch, block by block as the kernels leave them */
+    uint64_t beyond[BATCH * BK_SCAN_MAX_ROWS];
     float worst[MAX_GROUP]; /* who is not above need not be looked at */
-    struct bk_scan_block block;
 };
 
 static size_t least(size_t a, size_t b)
@@ -124,51 +125,80 @@ static void pack(float *panel, const struct scan *s, size_t first, size_t n, siz
     }
 }
 
-/* Brings rounding back into [-1, 1]; what is no number becomes the worst. */
+/* Brings rounding back into [-1, 1]; what is no number becomes the worst, and -0, which equals 0, becomes that. */
 static inline float cosine(float x)
 {
-    return x > 1 ? 1 : x >= -1 ? x : -1;
+    return (x > 1 ? 1 : x >= -1 ? x : -1) + 0.0f;
 }
 
 /* Not a number lets everything through: below k there is room for all. */
-static float worst_of(const struct best *b)
+static inline float worst_of(const uint64_t *heap)
 {
-    return b->n < b->k ? NAN : b->v[0].score;
+    return heap[1] == NOTHING ? NAN : hit_of(heap[1]).score;
 }
 
-/* Row r of the block, `row` of the pool, for the panel of n queries that begins with the group's `first`. */
-static void offer(const struct scan *s, struct scratch *w, size_t group, size_t first, size_t n, size_t r, size_t row)
+/* Row `row` of the pool to query `q` of the group. */
+static inline void offer(const struct scan *s, struct scratch *w, size_t q, size_t row, float score)
 {
-    for (uint64_t bits = w->block.beyond[r]; bits; bits &= bits - 1) {
-        size_t lane = (size_t)__builtin_ctzll(bits);
-        if (lane >= n)
-            return;
-        struct best *best = &w->best[first + lane];
-        float score = cosine(w->block.scores[r][lane]);
-        if (!has_room_for(best, score) || (s->allow && !s->allow(s->allow_ctx, group + first + lane, row)))
-            continue;
-        add(best, (struct bk_hit){.index = (uint32_t)row, .score = score});
-        w->worst[first + lane] = worst_of(best);
+    uint64_t *heap = w->heaps + q * s->slots;
+    const uint64_t key = key_of((struct bk_hit){.index = (uint32_t)row, .score = cosine(score)});
+    if (key < heap[1] || (s->allow && !s->allow(s->allow_ctx, w->first + q, row)))
+        return;
+    replace_least(heap, s->slots, key);
+    w->worst[q] = worst_of(heap);
+}
+
+/* The rows [row, row + n_rows), just compared with the panel that begins with query q of the group. Those without a
+ * candidate are sorted out first, as a branch for each would be guessed wrong too often. */
+static void offer_batch(const struct scan *s, struct scratch *w, size_t q, size_t width, size_t row, size_t n_rows)
+{
+    const uint64_t queries = UINT64_MAX >> (64 - least(w->n - q, width));
+    uint8_t some[BATCH * BK_SCAN_MAX_ROWS];
+    size_t n_some = 0;
+    for (size_t r = 0; r < n_rows; r++) {
+        some[n_some] = (uint8_t)r;
+        n_some += (w->beyond[r] & queries) != 0;
+    }
+    for (size_t i = 0; i < n_some; i++) {
+        const size_t r = some[i];
+        for (uint64_t bits = w->beyond[r] & queries; bits; bits &= bits - 1) {
+            const size_t lane = (size_t)__builtin_ctzll(bits);
+            offer(s, w, q + lane, row + r, w->scores[r * width + lane]);
+        }
     }
 }
 
-/* The n queries of a group, from `group` on, against the rows [row, end) of the pool. */
-static void compare_tile(const struct scan *s, struct scratch *w, size_t group, size_t n, size_t row, size_t end)
+/* One block: the rows at `row` against the panel of `vectors` vectors that begins with query q. Meanwhile a part of the
+ * block that is a tile ahead comes into the cache; the panels of a full group get all of it between them. */
+static void compare_block(const struct scan *s, const struct bk_scan_block *b, size_t q, size_t vectors, size_t row)
+{
+    const size_t ahead = row + s->tile, rows = s->kernel->rows, numbers = rows * s->dim;
+    if (ahead + rows <= s->n_pool) {
+        const float *part = s->pool + ahead * s->dim + numbers * q / MAX_GROUP;
+        for (size_t i = 0; i < numbers * vectors * s->kernel->lanes / MAX_GROUP; i += LINE / sizeof *part)
+            __builtin_prefetch(part + i, 0, 2);
+    }
+    s->kernel->compare[vectors - 1](b);
+}
+
+/* The group against the rows [row, end) of the pool. */
+static void compare_tile(const struct scan *s, struct scratch *w, size_t row, size_t end)
 {
     const size_t rows = s->kernel->rows;
-    struct bk_scan_block *b = &w->block;
-    b->dim = s->dim;
-    b->panel = w->packed;
-    for (size_t q = 0, vectors, width; q < n; q += width, b->panel += width * s->dim) {
-        vectors = panel_vectors(s, n - q);
+    struct bk_scan_block b = {.dim = s->dim, .panel = w->packed};
+    for (size_t q = 0, vectors, width; q < w->n; q += width, b.panel += width * s->dim) {
+        vectors = panel_vectors(s, w->n - q);
         width = vectors * s->kernel->lanes;
-        b->worst = w->worst + q;
-        for (size_t r = row; r < end; r += rows) {
-            size_t n_rows = least(end - r, rows);
-            b->pool = n_rows < rows ? s->ragged : s->pool + r * s->dim;
-            if (s->kernel->compare[vectors - 1](b))
-                for (size_t i = 0; i < n_rows; i++)
-                    offer(s, w, group, q, least(n - q, width), i, r + i);
+        b.worst = w->worst + q;
+        for (size_t r = row, stop; r < end; r = stop) {
+            stop = least(r + BATCH * rows, end);
+            for (size_t i = r; i < stop; i += rows) {
+                b.pool = stop - i < rows ? s->ragged : s->pool + i * s->dim;
+                b.scores = w->scores + (i - r) * width;
+                b.beyond = w->beyond + (i - r);
+                compare_block(s, &b, q, vectors, i);
+            }
+            offer_batch(s, w, q, width, r, stop - r);
         }
     }
 }
@@ -177,19 +207,20 @@ static void scan_group(void *ctx, size_t item, unsigned worker)
 {
     const struct scan *s = ctx;
     struct scratch *w = &s->scratch[worker];
-    const size_t group = item * s->group, n = least(s->n_queries - group, s->group), lanes = s->kernel->lanes;
-    for (size_t q = 0, width; q < n; q += width) {
-        width = panel_vectors(s, n - q) * lanes;
-        pack(w->packed + q * s->dim, s, group + q, least(n - q, width), width);
+    w->first = item * s->group;
+    w->n = least(s->n_queries - w->first, s->group);
+    for (size_t q = 0, width; q < w->n; q += width) {
+        width = panel_vectors(s, w->n - q) * s->kernel->lanes;
+        pack(w->packed + q * s->dim, s, w->first + q, least(w->n - q, width), width);
     }
-    for (size_t q = 0; q < MAX_GROUP; q++) {
-        w->best[q] = (struct best){.v = q < n ? s->hits + (group + q) * s->k : NULL, .k = s->k};
-        w->worst[q] = q < n ? NAN : INFINITY;
+    for (size_t q = 0; q < w->n; q++) {
+        begin(w->heaps + q * s->slots, s->slots, s->k);
+        w->worst[q] = NAN;
     }
     for (size_t row = 0; row < s->n_pool; row += s->tile)
-        compare_tile(s, w, group, n, row, least(s->n_pool, row + s->tile));
-    for (size_t q = 0; q < n; q++)
-        finish(&w->best[q]);
+        compare_tile(s, w, row, least(s->n_pool, row + s->tile));
+    for (size_t q = 0; q < w->n; q++)
+        finish(s->hits + (w->first + q) * s->k, w->heaps + q * s->slots, s->slots, s->k);
 }
 
 /* Few enough queries for the cache, whole panels, and as many groups as give every thread the same work. */
@@ -204,7 +235,32 @@ static size_t group_size(const struct bk_scan_kernel *kernel, size_t n_queries, 
 
 static float *aligned(float *p)
 {
-    return (float *)(((uintptr_t)p + ALIGN - 1) / ALIGN * ALIGN);
+    return (float *)(((uintptr_t)p + LINE - 1) / LINE * LINE);
+}
+
+/* For each worker a group of packed queries, a batch of scores and the heaps; for all the ragged rows. */
+static int make_scratch(struct scan *s, size_t workers, struct bk_error *err)
+{
+    const size_t rows = s->kernel->rows, ragged = s->n_pool % rows;
+    size_t each, n, keys;
+    if (!bk_mul_size(&each, s->dim, s->group) ||
+        !bk_add_size(&each, each, BATCH * rows * BK_SCAN_VECTORS * s->kernel->lanes) ||
+        !bk_mul_size(&n, each, workers) || !bk_add_size(&n, n, rows * s->dim) ||
+        !bk_add_size(&n, n, LINE / sizeof(float)) || !bk_mul_size(&keys, s->slots, s->group * workers))
+        return bk_fail_nomem(err, SIZE_MAX);
+    s->scratch = bk_calloc(workers, sizeof *s->scratch);
+    s->floats = bk_calloc(n, sizeof *s->floats);
+    s->heaps = bk_calloc(keys, sizeof *s->heaps);
+    if (s->scratch == NULL || s->floats == NULL || s->heaps == NULL)
+        return bk_fail_nomem(err, s->heaps == NULL ? keys * sizeof *s->heaps : n * sizeof *s->floats);
+    float *next = aligned(s->floats);
+    for (size_t i = 0; i < workers; i++, next += each)
+        s->scratch[i] = (struct scratch){
+            .packed = next, .scores = next + s->group * s->dim, .heaps = s->heaps + i * s->group * s->slots};
+    s->ragged = next;
+    if (ragged > 0)
+        memcpy(next, s->pool + (s->n_pool - ragged) * s->dim, ragged * s->dim * sizeof *next);
+    return BK_OK;
 }
 
 int bk_scan_top_by(const struct bk_scan_kernel *kernel, struct bk_hit *hits, const float *queries, size_t n_queries,
@@ -218,44 +274,28 @@ int bk_scan_top_by(const struct bk_scan_kernel *kernel, struct bk_hit *hits, con
     if (n_queries == 0 || k == 0)
         return BK_OK;
     threads = bk_par_threads(threads);
-    const size_t group = group_size(kernel, n_queries, threads);
-    const size_t n_groups = (n_queries + group - 1) / group, workers = least(threads, n_groups);
-    /* a block of ragged rows, then a group of packed queries for each worker */
-    size_t packed_size, size;
-    if (!bk_mul_size(&packed_size, dim, group) || !bk_mul_size(&size, packed_size, workers) ||
-        !bk_add_size(&size, size, kernel->rows * dim) || !bk_add_size(&size, size, ALIGN / sizeof(float)))
-        return bk_fail_nomem(err, SIZE_MAX);
-    struct scratch *scratch = bk_calloc(workers, sizeof *scratch);
-    float *memory = bk_calloc(size, sizeof *memory);
-    int rc = BK_OK;
-    if (scratch == NULL || memory == NULL) {
-        rc = bk_fail_nomem(err, size * sizeof *memory);
-    } else {
-        float *packed = aligned(memory), *ragged = packed + workers * packed_size;
-        for (size_t i = 0; i < workers; i++)
-            scratch[i].packed = packed + i * packed_size;
-        const size_t n_ragged = n_pool % kernel->rows;
-        if (n_ragged > 0)
-            memcpy(ragged, pool + (n_pool - n_ragged) * dim, n_ragged * dim * sizeof *pool);
-        const size_t blocks = TILE / (kernel->rows * (dim + 1) * sizeof *pool);
-        struct scan s = {.kernel = kernel,
-                         .hits = hits,
-                         .queries = queries,
-                         .pool = pool,
-                         .n_queries = n_queries,
-                         .n_pool = n_pool,
-                         .dim = dim,
-                         .k = k,
-                         .group = group,
-                         .tile = (blocks + 1) * kernel->rows,
-                         .ragged = ragged,
-                         .allow = allow,
-                         .allow_ctx = ctx,
-                         .scratch = scratch};
+    struct scan s = {.kernel = kernel,
+                     .hits = hits,
+                     .queries = queries,
+                     .pool = pool,
+                     .n_queries = n_queries,
+                     .n_pool = n_pool,
+                     .dim = dim,
+                     .k = k,
+                     .group = group_size(kernel, n_queries, threads),
+                     .tile = (TILE / (kernel->rows * (dim + 1) * sizeof *pool) + 1) * kernel->rows,
+                     .slots = 2,
+                     .allow = allow,
+                     .allow_ctx = ctx};
+    while (s.slots <= k)
+        s.slots *= 2;
+    const size_t n_groups = (n_queries + s.group - 1) / s.group;
+    const int rc = make_scratch(&s, least(threads, n_groups), err);
+    if (rc == BK_OK)
         bk_par_for(n_groups, threads, scan_group, &s);
-    }
-    free(memory);
-    free(scratch);
+    free(s.heaps);
+    free(s.floats);
+    free(s.scratch);
     return rc;
 }
 

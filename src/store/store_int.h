@@ -6,9 +6,7 @@
 
 enum {
     BK_SCAN_VECTORS = 3, /* of queries in one panel at most */
-    BK_SCAN_MAX_LANES = 16,
-    BK_SCAN_MAX_ROWS = 9,
-    BK_SCAN_MAX_PANEL = BK_SCAN_VECTORS * BK_SCAN_MAX_LANES
+    BK_SCAN_MAX_ROWS = 9
 };
 
 /* One block of the product: `rows` rows of the pool against a panel of queries, one query a lane. */
@@ -17,16 +15,15 @@ struct bk_scan_block {
     const float *pool;  /* the first row; the others follow at distance dim */
     const float *worst; /* one a query */
     size_t dim;
-    float scores[BK_SCAN_MAX_ROWS][BK_SCAN_MAX_PANEL]; /* out, where `beyond` has a bit */
-    uint64_t beyond[BK_SCAN_MAX_ROWS];                 /* out: bit q where not (scores[.][q] <= worst[q]) */
+    float *scores;    /* out: rows x queries, aligned to a vector */
+    uint64_t *beyond; /* out, one a row: bit q where not (scores[.][q] <= worst[q]) */
 };
 
 /* score = fma(pool[d], query[d], score) from 0, d rising: the same bits in every table that has the instruction. One
  * without it rounds the product, then the sum. */
 struct bk_scan_kernel {
     size_t lanes, rows;
-    /* [v - 1]: v vectors of queries. True where any bit of `beyond` is set; else nothing has been stored. */
-    bool (*compare[BK_SCAN_VECTORS])(struct bk_scan_block *b);
+    void (*compare[BK_SCAN_VECTORS])(const struct bk_scan_block *b); /* [v - 1]: v vectors of queries */
 };
 
 extern const struct bk_scan_kernel bk_scan_kernel_plain;

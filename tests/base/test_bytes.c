@@ -86,6 +86,14 @@ static void sizes_are_checked(void **state)
     void *nothing = bk_calloc(0, 8);
     assert_non_null(nothing);
     free(nothing);
+    assert_null(bk_alloc_large(SIZE_MAX / 2, 3));
+    for (size_t size = 0; size < 9 << 20; size = 3 * size + 40) {
+        uint8_t *large = bk_alloc_large(size, 1);
+        assert_non_null(large);
+        assert_int_equal((uintptr_t)large % 64, 0);
+        memset(large, 1, size);
+        free(large);
+    }
 }
 
 static void array_grows(void **state)

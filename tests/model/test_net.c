@@ -2,6 +2,8 @@
  * float and in double. */
 #include "../base/cmocka_all.h"
 #include "golden.h"
+#include "model/net_int.h"
+#include "nn/nn_int.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -266,6 +268,47 @@ static void test_deterministic(void **state)
     world_done(&w);
 }
 
+/* A dense layer beyond the caches is laid out in 16 bits where each of its weights fits, and nobody sees it: the vectors have the bits that
+ * they have in full, alone as in the batch. A weight of a unit that never wakes keeps the layer in full. */
+static void test_half_weights(void **state)
+{
+    enum { E = 300, DEAD = 37 };
+    struct world w;
+    struct bk_error err;
+    bk_real full[B * 28], half[B * 28], alone[28];
+    (void)state;
+    world_init(&w, "none");
+    bk_prepared_free(w.prepared);
+    free(w.params);
+    w.cfg.e = E, w.cfg.u = 40, w.cfg.r = 6;
+    w.params = bk_calloc(bk_net_n_params(&w.cfg), sizeof *w.params);
+    assert_true(w.params && w.o == 28);
+    assert_int_equal(bk_prepared_new(&w.prepared, &w.cfg, BK_FULL, false, &err), BK_OK);
+    struct bk_rng rng;
+    bk_rng_seed(&rng, 8, 0);
+    bk_net_init(w.params, &w.cfg, &rng);
+    for (size_t i = 0; i < bk_net_n_params(&w.cfg); i++)
+        w.params[i] = (bk_real)(rint((double)w.params[i] * 2048) / 2048);
+    const struct layout at = bk_net_layout(&w.cfg);
+    w.params[at.dense1_bias + DEAD] = -1000;
+    bk_real *unseen = &w.params[at.dense1 + DEAD * w.cfg.r * w.cfg.u + 11];
+    for (int turn = 0; turn < 2; turn++) { /* a layout may give way to the other and back */
+        *unseen = 0x1p-20f + 1;
+        pass_once(&w, full, NULL, NULL, w.seqs, B);
+        assert_null(w.prepared->dense1.half);
+        *unseen = 1;
+        pass_once(&w, half, NULL, NULL, w.seqs, B);
+        assert_int_equal(w.prepared->dense1.half != NULL, bk_kernels()->products->pack_half != NULL);
+        assert_null(w.prepared->dense2.half); /* small */
+        assert_memory_equal(half, full, sizeof full);
+    }
+    for (size_t i = 0; i < B; i++) {
+        pass_once(&w, alone, NULL, NULL, &w.seqs[i], 1);
+        assert_memory_equal(alone, half + i * w.o, sizeof alone);
+    }
+    world_done(&w);
+}
+
 static void test_bad_ids(void **state)
 {
     struct world w;
@@ -412,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_compat_without_padding),
         cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_half_weights),
         cmocka_unit_test(test_bad_ids),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_tensors_and_init),

@@ -253,6 +253,158 @@ static void test_products(void **state)
                              how & 2 ? BK_T : BK_N, how & 4);
 }
 
+#ifndef BK_REAL_DOUBLE
+/* A finite number of binary16, every exponent as likely as the others, zeros and subnormal ones among them. */
+static float half_number(struct bk_rng *rng)
+{
+    uint64_t r = bk_rng_u64(rng);
+    int mantissa = (int)(r % 1024), exponent = (int)(r / 1024 % 31);
+    return ldexpf((float)(exponent ? mantissa + 1024 : mantissa), (exponent ? exponent : 1) - 25) * (r >> 63 ? -1 : 1);
+}
+
+/* With subnormal floats flushed, as embedding has it. qemu 7.2 flushes those of binary16 as well, which processors do not (Intel SDM,
+ * VCVTPH2PS): where tools/test-cpus says that it emulates one, they are not flushed. */
+static unsigned flush(bool wanted)
+{
+    return wanted && !getenv("BINKIN_CPU_EXPECTED") ? bk_fpu_flush_denormals() : 0;
+}
+static void unflush(bool wanted, unsigned fpu)
+{
+    if (wanted && !getenv("BINKIN_CPU_EXPECTED"))
+        bk_fpu_restore(fpu);
+}
+
+/* Weights in 16 bits give the bits of those in full, whatever stands in C, whether or not subnormal floats are flushed. */
+static void half_case(const struct bk_products *t, size_t m, size_t n, size_t k, enum bk_op op, bool add)
+{
+    size_t lda = k + 3, ldb = (op == BK_T ? k : n) + 1, cols = bk_padded(n), ldc = cols + 2;
+    float *a = bk_calloc(m * lda + 1, sizeof *a), *b = bk_calloc((n + k) * ldb, sizeof *b);
+    float *c = bk_calloc(m * ldc, sizeof *c), *d = bk_calloc(m * ldc, sizeof *d);
+    float *panels = bk_calloc(bk_weights_size(k, n) + 1, sizeof *panels);
+    uint16_t *half = bk_calloc(bk_weights_size(k, n) + 1, sizeof *half);
+    struct bk_rng rng;
+    assert_true(a && b && c && d && panels && half);
+    bk_rng_seed(&rng, m * 1000003 + n * 1009 + k, 1);
+    for (size_t i = 0; i < m * lda; i++)
+        a[i] = (float)(2 * bk_rng_unit(&rng) - 1);
+    for (size_t i = 0; i < (n + k) * ldb; i++)
+        b[i] = half_number(&rng);
+    for (size_t i = 0; i < m * ldc; i++)
+        c[i] = d[i] = (float)i / 7;
+    unsigned fpu = flush(add);
+    t->pack(panels, op, b, ldb, k, n);
+    assert_true(t->pack_half(half, op, b, ldb, k, n));
+    t->gemm_panels(BK_N, m, cols, k, a, lda, panels, add, c, ldc);
+    t->gemm_half(m, cols, k, a, lda, half, add, d, ldc);
+    unflush(add, fpu);
+    assert_memory_equal(c, d, m * ldc * sizeof *c);
+    free(a);
+    free(b);
+    free(c);
+    free(d);
+    free(panels);
+    free(half);
+}
+
+static void test_half_products(void **state)
+{
+    static const size_t shapes[][2] = {{1, 1},  {17, 3},    {33, 50},   {48, 31},
+                                       {64, 0}, {100, 128}, {113, 257}, {250, 129}};
+    static const size_t rows[] = {1, 2, 3, 4, 5, 6, 7, 13, 48, 50, 101};
+    (void)state;
+    for (size_t v = 0; v < n_tables; v++)
+        for (size_t i = 0; tables[v]->products->pack_half && i < sizeof shapes / sizeof *shapes; i++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+                for (int how = 0; how < 4; how++)
+                    half_case(tables[v]->products, rows[r], shapes[i][0], shapes[i][1], how & 1 ? BK_T : BK_N, how & 2);
+}
+
+static float from_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* One number at any place decides whether the weights fit; what fits is what binary16 has, bit for bit. */
+static void test_half_fits(void **state)
+{
+    enum { K = 40, N = 70 };
+    const struct {
+        float x;
+        bool fits;
+    } cases[] = {{0.0f, true},
+                 {-0.0f, true},
+                 {65504, true},
+                 {0x1p-14f, true},
+                 {0x1.ff8p-15f, true},
+                 {-0x1p-24f, true},
+                 {INFINITY, true},
+                 {-INFINITY, true},
+                 {from_bits(0x7fc02000), true},
+                 {from_bits(0xffffe000), true},
+                 {0x1.002p0f, false},
+                 {1 / 3.0f, false},
+                 {65520, false},
+                 {-1e30f, false},
+                 {0x1.ffcp-15f, false},
+                 {0x1.8p-24f, false},
+                 {0x1p-25f, false},
+                 {from_bits(1), false},
+                 {from_bits(0x80000001), false},
+                 {from_bits(0x7fc00001), false},
+                 {from_bits(0x7f802000), false}};
+    float b[K * N];
+    uint16_t half[K * 80];
+    struct bk_rng rng;
+    (void)state;
+    assert_int_equal(bk_weights_size(K, N), K * 80);
+    bk_rng_seed(&rng, 4, 0);
+    for (size_t i = 0; i < K * N; i++)
+        b[i] = half_number(&rng);
+    for (size_t v = 0; v < n_tables; v++)
+        for (size_t i = 0; tables[v]->products->pack_half && i < sizeof cases / sizeof *cases; i++)
+            for (size_t at = i; at < K * N; at += 97)
+                for (int flushed = 0; flushed < 2; flushed++) {
+                    float kept = b[at], one[K] = {0}, c[80];
+                    one[at / N] = 1;
+                    b[at] = cases[i].x;
+                    unsigned fpu = flush(flushed);
+                    bool fits = tables[v]->products->pack_half(half, BK_N, b, N, K, N);
+                    unflush(flushed, fpu);
+                    assert_int_equal(fits, cases[i].fits);
+                    b[at] = kept;
+                    if (!fits)
+                        continue;
+                    tables[v]->products->gemm_half(1, 80, K, one, K, half, false, c, 80); /* that row of the weights */
+                    assert_true(isnan(cases[i].x) ? isnan(c[at % N]) : c[at % N] == cases[i].x);
+                }
+}
+
+/* The calls of everybody: they take the best table's panels, or say that there are none. */
+static void test_half_weights(void **state)
+{
+    enum { K = 50, N = 20, M = 7, LD = 32 };
+    float a[M * K], b[K * N], panels[K * LD], c[M * LD], d[M * LD];
+    uint16_t half[K * LD];
+    struct bk_rng rng;
+    (void)state;
+    bk_rng_seed(&rng, 4, 0);
+    for (size_t i = 0; i < M * K; i++)
+        a[i] = (float)bk_rng_unit(&rng);
+    for (size_t i = 0; i < K * N; i++)
+        b[i] = half_number(&rng);
+    bool packed = bk_weights_pack_half(half, BK_N, b, N, K, N);
+    assert_int_equal(packed, bk_kernels()->products->pack_half != NULL);
+    if (!packed)
+        return;
+    bk_weights_pack(panels, BK_N, b, N, K, N);
+    bk_product(c, LD, &(struct bk_weights){.k = K, .n = N, .panels = panels}, M, a, K, false);
+    bk_product(d, LD, &(struct bk_weights){.k = K, .n = N, .half = half}, M, a, K, false);
+    assert_memory_equal(c, d, sizeof c);
+}
+#endif
+
 static void test_cosine_loss_by_hand(void **state)
 {
     /* (3,4).(4,3) = 24/25; the third vector is zero */
@@ -329,6 +481,10 @@ int main(void)
         cmocka_unit_test(test_tables_agree),   cmocka_unit_test(test_cosine_loss_by_hand),
         cmocka_unit_test(test_contrast_edges), cmocka_unit_test(test_adam),
         cmocka_unit_test(test_products),       cmocka_unit_test(test_brief),
+#ifndef BK_REAL_DOUBLE
+        cmocka_unit_test(test_half_products),  cmocka_unit_test(test_half_fits),
+        cmocka_unit_test(test_half_weights),
+#endif
     };
     find_tables();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,7 +123,8 @@ static void agrees_with_the_plain_scan(void **state)
         }
     check_exact(70, 1000, 100, 10, 0, 2);
     check_exact(2, 300, 200, 7, 0, 1);
-    check_exact(500, 100, 7, 3, 0, 2); /* groups that differ in size */
+    check_exact(500, 100, 7, 3, 0, 1);  /* groups that differ in size */
+    check_exact(60, 3000, 3, 12, 0, 1); /* more tiles than one, nearly all ties */
     check_exact(50, 99, 257, 99, 0, 3);
 }
 
@@ -196,6 +197,41 @@ static void never_answers_with_a_vetoed_candidate(void **state)
     check_exact(6, 30, 10, 4, 1000, 1);  /* none at all */
 }
 
+struct seen {
+    const float *queries, *pool;
+    size_t dim, k, asked;
+};
+
+/* Allows all, and holds who asks to asking only where fewer than k of the rows before are as good. */
+static bool would_get_in(const void *ctx, size_t query, size_t candidate)
+{
+    struct seen *s = *(struct seen *const *)ctx;
+    const double score = inner(s->queries + query * s->dim, s->pool + candidate * s->dim, s->dim);
+    size_t as_good = 0;
+    for (size_t i = 0; i < candidate; i++)
+        as_good += inner(s->queries + query * s->dim, s->pool + i * s->dim, s->dim) >= score;
+    assert_true(as_good < s->k);
+    s->asked++;
+    return true;
+}
+
+static void asks_only_about_who_would_get_in(void **state)
+{
+    (void)state;
+    enum { Q = 20, N = 400, DIM = 30, K = 6 };
+    struct bk_rng r = rng(4);
+    float *queries = grid(&r, Q, DIM), *pool = grid(&r, N, DIM);
+    struct bk_hit hits[Q * K];
+    for (enum bk_cpu cpu = BK_CPU_PLAIN; cpu <= bk_cpu(); cpu++) {
+        struct seen seen = {queries, pool, DIM, K, 0}, *ctx = &seen;
+        assert_int_equal(
+            bk_scan_top_by(bk_scan_kernel(cpu), hits, queries, Q, pool, N, DIM, K, would_get_in, &ctx, 1, NULL), BK_OK);
+        assert_true(seen.asked >= Q * K);
+    }
+    free(queries);
+    free(pool);
+}
+
 static void scores_are_close_to_double(void **state)
 {
     (void)state;
@@ -241,6 +277,13 @@ static void threads_do_not_matter(void **state)
     free(pool);
 }
 
+static bool is_a_query(const void *ctx, size_t query, size_t candidate)
+{
+    (void)candidate;
+    assert_true(query < *(const size_t *)ctx);
+    return true;
+}
+
 static void what_is_no_number_ranks_last(void **state)
 {
     (void)state;
@@ -250,9 +293,10 @@ static void what_is_no_number_ranks_last(void **state)
     static const uint32_t order[5] = {2, 1, 4, 0, 3};
     static const float scores[5] = {1, 0, -0.5f, -1, -1};
     const float nothing[2] = {NAN, NAN};
+    const size_t n = 1;
     for (enum bk_cpu cpu = BK_CPU_PLAIN; cpu <= bk_cpu(); cpu++) {
         const struct bk_scan_kernel *kernel = bk_scan_kernel(cpu);
-        assert_int_equal(bk_scan_top_by(kernel, hits, query, 1, &pool[0][0], 5, 2, 5, NULL, NULL, 1, NULL), BK_OK);
+        assert_int_equal(bk_scan_top_by(kernel, hits, query, 1, &pool[0][0], 5, 2, 5, is_a_query, &n, 1, NULL), BK_OK);
         for (size_t i = 0; i < 5; i++) {
             assert_int_equal(hits[i].index, order[i]);
             assert_true(hits[i].score == scores[i]);
@@ -260,6 +304,22 @@ static void what_is_no_number_ranks_last(void **state)
         assert_int_equal(bk_scan_top_by(kernel, hits, nothing, 1, &pool[0][0], 5, 2, 2, NULL, NULL, 1, NULL), BK_OK);
         assert_int_equal(hits[0].index, 0);
         assert_int_equal(hits[1].index, 1);
+    }
+}
+
+/* A product too small for a float is -0 where the sum is one step, and equals 0. */
+static void zeros_of_either_sign_tie(void **state)
+{
+    (void)state;
+    const float query = 1e-30f, pool[3] = {-1e-30f, 1e-30f, -1e-30f};
+    struct bk_hit hits[3];
+    for (enum bk_cpu cpu = BK_CPU_PLAIN; cpu <= bk_cpu(); cpu++) {
+        assert_int_equal(bk_scan_top_by(bk_scan_kernel(cpu), hits, &query, 1, pool, 3, 1, 3, NULL, NULL, 1, NULL),
+                         BK_OK);
+        for (uint32_t i = 0; i < 3; i++) {
+            assert_int_equal(hits[i].index, i);
+            assert_true(hits[i].score == 0);
+        }
     }
 }
 
@@ -295,8 +355,10 @@ int main(void)
         cmocka_unit_test(ranks_the_whole_pool),
         cmocka_unit_test(scores_are_close_to_double),
         cmocka_unit_test(never_answers_with_a_vetoed_candidate),
+        cmocka_unit_test(asks_only_about_who_would_get_in),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(what_is_no_number_ranks_last),
+        cmocka_unit_test(zeros_of_either_sign_tie),
         cmocka_unit_test(scores_stay_cosines),
         cmocka_unit_test(refuses_and_shrugs),
         cmocka_unit_test(every_table_gives_the_promised_bits),
