@@ -387,14 +387,14 @@ static void backward(void *ctx, size_t item, unsigned worker)
     bk_pass_backward(s->pass, s->grads, trains_words(t) ? &s->words : NULL, t->prepared, s->df, t->penalty_scale);
 }
 
-/* Adds what the shards found for their words, shard after shard. The padding word stays zero. */
+/* Adds what the shards found for their words, shard after shard. No function has the padding word, which stays zero. */
 static void add_word_grads(struct trainer *t)
 {
     size_t d = t->net.d;
     for (size_t i = 0; i < t->n_shards; i++) {
         const struct bk_word_grads *g = &t->shard[i].words;
         for (size_t k = 0; k < g->n; k++)
-            for (size_t j = 0; j < d && g->ids[k] != 0; j++)
+            for (size_t j = 0; j < d; j++)
                 t->word_grads[g->ids[k] * d + j] += g->v[k * d + j];
     }
 }

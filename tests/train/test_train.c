@@ -222,6 +222,66 @@ static void assert_same_file(const char *a, const char *b)
     free(y);
 }
 
+/* The AUC that is told, from the model and the definition: the share of (similar, dissimilar) pairs of pairs in the right order. */
+static void test_validation(void **state)
+{
+    struct planted *p = planted_new(60, 2, 2, 30);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    for (int compat = 0; compat < 2; compat++) {
+        struct seen seen = {0};
+        struct bk_error err;
+        struct bk_model *m;
+        struct bk_group g;
+        struct bk_pairs pairs;
+        struct bk_train_options opt = small_options(&seen);
+        uint8_t *part = calloc(p->d.n, 1);
+        uint32_t *map = calloc(bk_strtab_count(p->d.words), sizeof *map),
+                 *ids = calloc(p->d.n, sizeof(uint32_t[PLANTED_LONGEST]));
+        opt.aff = "none";
+        opt.compat = compat ? "safe" : NULL;
+        opt.epochs = 1;
+        assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+        assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
+        assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
+        assert_int_equal(bk_group_init(&g, &p->d, part, BK_PART_VALIDATION, 0, &err), BK_OK);
+        assert_int_equal(bk_pairs_fixed(&pairs, &g, 0, opt.seed, &err), BK_OK);
+        bk_words_map(map, &p->d, m->words);
+        struct bk_seq *seq = calloc(g.n, sizeof *seq);
+        for (size_t i = 0; i < g.n; i++) {
+            const struct bk_data_func *f = &p->d.v[g.v[i]];
+            seq[i] = (struct bk_seq){ids + i * PLANTED_LONGEST, f->n_words};
+            for (size_t k = 0; k < f->n_words; k++)
+                ids[i * PLANTED_LONGEST + k] = map[f->words[k]];
+        }
+        size_t o = bk_net_outputs(&m->net);
+        float *row = calloc(g.n, 2 * o * sizeof *row);
+        double *score = calloc(pairs.n, sizeof *score), right = 0, all = 0;
+        assert_int_equal(bk_model_embed_pairs(row, m, seq, g.n, BK_FULL, 1, NULL, NULL, &err), BK_OK);
+        for (size_t i = 0; i < pairs.n; i++)
+            for (size_t k = 0; k < o; k++)
+                score[i] += (double)row[pairs.v[i].a * 2 * o + k] * (double)row[pairs.v[i].b * 2 * o + o + k];
+        for (size_t i = 0; i < pairs.n; i++)
+            for (size_t j = 0; j < pairs.n; j++)
+                if (pairs.v[i].similar && !pairs.v[j].similar) {
+                    right += score[i] > score[j] ? 1 : score[i] < score[j] ? 0 : 0.5;
+                    all++;
+                }
+        assert_true(all > 100 && fabs(seen.epoch[0].validation_auc - right / all) < 1e-3);
+        bk_pairs_done(&pairs);
+        bk_group_done(&g);
+        bk_model_close(m);
+        free(part);
+        free(map);
+        free(ids);
+        free(seq);
+        free(row);
+        free(score);
+    }
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
 /* Frozen, the model has i2v's vectors to the bit. Trainable ones begin there, random ones at another place with the same mean square; both
  * move, but for the padding and words that no training function has. */
 static void test_vectors(void **state)
@@ -488,10 +548,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_learns),        TEST(test_first_batch), TEST(test_first_batch_compat),
-        TEST(test_vectors),       TEST(test_no_penalty),  TEST(test_diverges),
-        TEST(test_threads),       TEST(test_resume),      TEST(test_refuses),
-        TEST(test_no_validation),
+        TEST(test_learns),  TEST(test_first_batch), TEST(test_first_batch_compat), TEST(test_validation),
+        TEST(test_vectors), TEST(test_no_penalty),  TEST(test_diverges),           TEST(test_threads),
+        TEST(test_resume),  TEST(test_refuses),     TEST(test_no_validation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
