@@ -378,8 +378,8 @@ static void forward(void *ctx, size_t item, unsigned worker)
     struct trainer *t = ctx;
     struct shard *s = &t->shard[item];
     (void)worker;
-    s->rc = bk_pass_forward(s->pass, s->f, t->prepared, t->in->words, t->in->n_words, s->seq, s->n, true, &s->penalty,
-                            &s->err);
+    s->rc = bk_pass_forward(s->pass, s->f, t->prepared, t->in->words, t->in->n_words, s->seq, s->n, true, NULL,
+                            &s->penalty, &s->err);
     for (size_t i = 0; i < s->n && !s->rc; i++)
         memcpy(t->f + s->at[i] * t->o, s->f + i * t->o, t->o * sizeof *t->f);
 }
@@ -391,7 +391,7 @@ static void backward(void *ctx, size_t item, unsigned worker)
     (void)worker;
     for (size_t i = 0; i < s->n; i++)
         memcpy(s->df + i * t->o, t->df + s->at[i] * t->o, t->o * sizeof *t->df);
-    bk_pass_backward(s->pass, s->grads, t->prepared, s->df, t->penalty_scale);
+    bk_pass_backward(s->pass, s->grads, NULL, t->prepared, s->df, t->penalty_scale);
 }
 
 static void adam(void *ctx, size_t item, unsigned worker)

@@ -154,6 +154,7 @@ static void epoch_json(const struct bk_train_epoch *e, int *status)
     json_object_set_new(o, "best", json_boolean(e->best));
     json_object_set_new(o, "pairs", json_integer((json_int_t)e->pairs));
     json_object_set_new(o, "seconds", json_real(e->seconds));
+    json_object_set_new(o, "seconds_total", json_real(e->seconds_total));
     json_object_set_new(o, "pairs_per_second", json_real(e->pairs_per_second));
     cli_json(o, status);
     fflush(stdout);
@@ -223,8 +224,9 @@ static int run_model(const struct cli_command *cmd, int argc, char **argv)
         {"words", 'w', CLI_TEXT, &words, "FILE", "word vectors made by 'train i2v' (required)"},
         {"kind", 0, CLI_TEXT, &opt.kind, "KIND", "the network: mffa (default) or safe"},
         {"aff", 0, CLI_TEXT, &opt.aff, "READING",
-         "how mffa fuses its branches: matrix, residual, gate or none, with +scale, +norm, +linear (default: the "
-         "kind's)"},
+         "how mffa fuses its branches: matrix, residual, gate or none, or which it has alone: p or q; with +scale, "
+         "+norm, "
+         "+linear (default: the kind's)"},
         {"max-insns", 0, CLI_UNSIGNED, &opt.max_insns, "N",
          "instructions of a function that are looked at (default: 150)"},
         {"epochs", 'e', CLI_UNSIGNED, &opt.epochs, "N", "epochs (default: 50)"},
@@ -235,6 +237,12 @@ static int run_model(const struct cli_command *cmd, int argc, char **argv)
         {"loss", 0, CLI_TEXT, &opt.loss, "LOSS",
          "pairs (default, the paper's) or contrastive: every other partner of a batch is a negative"},
         {"temperature", 0, CLI_REAL, &opt.temperature, "X", "of the contrastive loss (default: 0.1)"},
+        {"vectors", 0, CLI_TEXT, &opt.vectors, "HOW",
+         "word vectors: frozen (default), as i2v left them; trainable, trained further; random, drawn anew and "
+         "trained"},
+        {"no-penalty", 0, CLI_FLAG, &opt.no_penalty, NULL, "the loss without || A A^T - I ||, which is still told"},
+        {"compat", 0, CLI_TEXT, &opt.compat, "PROGRAM",
+         "safe: as SAFE's released program, which differs from its paper (default: none)"},
         OPT_SPLIT(&opt.split),
         OPT_PARTS(&opt.split),
         OPT_SPLIT_SEED(&opt.split),

@@ -115,6 +115,7 @@ struct bk_train_epoch { /* given after each epoch */
     bool best;
     uint64_t pairs; /* since the beginning */
     double seconds, pairs_per_second, seconds_left;
+    double seconds_total; /* of all epochs so far, those before the training was resumed too */
 };
 struct bk_train_options {     /* zeros: the defaults named */
     const char *kind;         /* "mffa" */
@@ -126,6 +127,12 @@ struct bk_train_options {     /* zeros: the defaults named */
     double rate;              /* 0.001 */
     const char *loss;         /* "pairs" (the paper's), "contrastive" (every other partner of a batch is a negative) */
     double temperature;       /* of the contrastive loss; 0.1 */
+    /* Of words: "frozen", as i2v left them; "trainable", trained further; "random", drawn anew in the scale of i2v's, and trained. */
+    const char *vectors;
+    bool no_penalty; /* the loss without ||A A^T - I||_F, which is told nevertheless */
+    /* "none"; "safe": as SAFE's released program. The sides of a pair have dense layers of their own, padding takes part in the softmax,
+     * the score is the dot product, the penalty that of the right sides. */
+    const char *compat;
     uint64_t seed;
     unsigned threads;
     struct bk_split split;  /* all zero parts: by source, 8:1:1 ... the CLI names its own default */

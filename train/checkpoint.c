@@ -1,6 +1,7 @@
 /* checkpoint: a training between two epochs, as a file. The layout is in doc/format.md. */
 #include "learn.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,12 +42,13 @@ static void blocks(float *out[4], const struct bk_trainer_state *s)
 int bk_checkpoint_save(const struct bk_trainer_state *s, const char *path, struct bk_error *err)
 {
     struct bk_pack_writer *w;
-    uint8_t state[8 * N_FACTS], *history = bk_calloc(s->epoch ? s->epoch : 1, 24), *data[4] = {0};
+    uint8_t state[8 * N_FACTS], seconds[8], *history = bk_calloc(s->epoch ? s->epoch : 1, 24), *data[4] = {0};
     const uint64_t facts[N_FACTS] = {s->options_hash, s->n_params, s->steps, s->pairs, s->epoch, s->best_epoch};
     float *block[4];
     blocks(block, s);
     for (int i = 0; i < N_FACTS; i++)
         put_u64(state + 8 * i, facts[i]);
+    put_double(seconds, s->seconds);
     int rc = history ? BK_OK : bk_fail_nomem(err, s->epoch * (size_t)24);
     for (unsigned i = 0; i < s->epoch && !rc; i++) {
         put_double(history + 24 * (size_t)i, s->history[i].loss);
@@ -56,7 +58,8 @@ int bk_checkpoint_save(const struct bk_trainer_state *s, const char *path, struc
     if (!rc)
         rc = bk_pack_create(&w, path, BK_CKPT_KIND, BK_CKPT_MAJOR, BK_CKPT_MINOR, err);
     if (!rc) {
-        if (!(rc = bk_pack_add(w, "state", state, sizeof state, err)))
+        if (!(rc = bk_pack_add(w, "state", state, sizeof state, err)) &&
+            !(rc = bk_pack_add(w, "seconds", seconds, sizeof seconds, err)))
             rc = bk_pack_add(w, "history", history, s->epoch * (size_t)24, err);
         for (int i = 0; i < 4 && !rc; i++) {
             size_t size;
@@ -91,6 +94,12 @@ static int read_state(struct bk_trainer_state *s, const struct bk_pack *p, struc
     if (facts[0] != s->options_hash || facts[1] != s->n_params)
         return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET,
                        "checkpoint of a training with other options, data set, split or word vectors");
+    struct bk_cursor t;
+    if ((rc = bk_pack_entry(&t, p, "seconds", err)))
+        return rc;
+    double seconds = read_double(&t);
+    if (t.failed || !(seconds >= 0) || !isfinite(seconds))
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "seconds: no time that epochs can take");
     struct bk_history *history = bk_calloc(facts[4], sizeof *history);
     if (!history)
         return bk_fail_nomem(err, facts[4] * sizeof *history);
@@ -103,6 +112,7 @@ static int read_state(struct bk_trainer_state *s, const struct bk_pack *p, struc
     s->history = history;
     s->steps = facts[2];
     s->pairs = facts[3];
+    s->seconds = seconds;
     s->epoch = (unsigned)facts[4];
     s->best_epoch = (unsigned)facts[5];
     return BK_OK;

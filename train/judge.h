@@ -63,8 +63,8 @@ static inline size_t bk_trial_queries(const struct bk_trial *t, enum bk_axis axi
 
 /* Scores functions of a trial's group, named by their positions. One of the three is there. */
 struct bk_scorer {
-    float *vectors; /* g.n x dim, unit length */
-    size_t dim;
+    float *vectors; /* g.n rows of `row` numbers: dim as the left one of a pair, from `right` on dim as the right one */
+    size_t dim, row, right;
     struct bk_rows *rows; /* sparse, unit length */
     uint32_t *signatures; /* g.n x BK_MINHASHES */
     double unknown_words, seconds;

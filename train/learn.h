@@ -69,7 +69,7 @@ void bk_batch_done(struct bk_batch *b);
 
 #define BK_CKPT_KIND  "ckpt"
 #define BK_CKPT_MAJOR 1
-#define BK_CKPT_MINOR 0
+#define BK_CKPT_MINOR 1
 
 struct bk_history {
     double loss, penalty, auc; /* auc NaN: no validation pairs */
@@ -80,6 +80,7 @@ struct bk_trainer_state {
     float *params, *moment1, *moment2, *best; /* n_params each, the caller's */
     uint64_t options_hash;                    /* of everything that decides the numbers: options, data set, vectors */
     uint64_t steps, pairs;
+    double seconds;             /* that the epochs took; decides nothing */
     unsigned epoch, best_epoch; /* epochs done; the best one, counted from 1 */
     struct bk_history *history; /* `epoch` entries, heap, the caller's */
 };
@@ -88,7 +89,7 @@ BK_MUST_CHECK int bk_checkpoint_save(const struct bk_trainer_state *s, const cha
 BK_MUST_CHECK int bk_checkpoint_load(struct bk_trainer_state *s, const char *path, struct bk_error *err);
 
 /* Streams of bk_rng_seed; pairs of epoch e use BK_STREAM_EPOCH + e, slice q of i2v BK_STREAM_SLICE + q. */
-enum { BK_STREAM_WEIGHTS = BK_STREAM_TRAINER, BK_STREAM_VECTORS, BK_STREAM_VALIDATION };
+enum { BK_STREAM_WEIGHTS = BK_STREAM_TRAINER, BK_STREAM_VECTORS, BK_STREAM_VALIDATION, BK_STREAM_WORDS };
 #define BK_STREAM_EPOCH   (1ull << 32)
 #define BK_STREAM_SHUFFLE (1ull << 40)
 #define BK_STREAM_SLICE   (1ull << 48)

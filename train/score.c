@@ -105,13 +105,16 @@ static int make_vectors(struct bk_scorer *s, const struct bk_trial *t, const str
     int rc = make_inputs(&in, t, m, err);
     size_t size;
     s->dim = bk_net_outputs(&m->net);
+    s->row = s->dim * bk_net_sides(&m->net);
+    s->right = s->row - s->dim;
     if (!rc) {
-        s->vectors = bk_mul_size(&size, t->g.n, s->dim) ? bk_calloc(size + 1, sizeof *s->vectors) : NULL;
-        rc = s->vectors ? BK_OK : bk_fail_nomem(err, t->g.n * s->dim * sizeof *s->vectors);
+        s->vectors = bk_mul_size(&size, t->g.n, s->row) ? bk_calloc(size + 1, sizeof *s->vectors) : NULL;
+        rc = s->vectors ? BK_OK : bk_fail_nomem(err, t->g.n * s->row * sizeof *s->vectors);
     }
     if (!rc)
-        rc = bk_model_embed(s->vectors, m, in.seqs, t->g.n, bk_model_precision(opt->int8), opt->threads,
-                            opt->progress ? embed_progress : NULL, &progress, err);
+        rc = (s->right ? bk_model_embed_pairs : bk_model_embed)(s->vectors, m, in.seqs, t->g.n,
+                                                                bk_model_precision(opt->int8), opt->threads,
+                                                                opt->progress ? embed_progress : NULL, &progress, err);
     s->unknown_words = in.n_words ? (double)in.n_unknown / (double)in.n_words : 0;
     inputs_done(&in);
     return rc;
@@ -180,6 +183,6 @@ void bk_scorer_scores(float *score, const struct bk_scorer *s, float *scratch, u
         signature_scores(score, s->signatures, query, others, n);
     } else {
         for (size_t i = 0; i < n; i++)
-            score[i] = dot(s->vectors + query * s->dim, s->vectors + others[i] * s->dim, s->dim);
+            score[i] = dot(s->vectors + query * s->row, s->vectors + others[i] * s->row + s->right, s->dim);
     }
 }

@@ -16,11 +16,13 @@
 /* A part of a batch that one worker takes. */
 struct shard {
     struct bk_pass *pass;
-    float *grads; /* n_params, zero between batches */
+    float *grads; /* of the network, zero between batches */
+    struct bk_word_grads words;
     size_t n;
     uint32_t *at;       /* which functions of the batch */
     struct bk_seq *seq; /* the same as input */
-    float *f, *df;      /* n x O */
+    float *weight;      /* how often the penalty counts each */
+    float *f, *df;      /* n x row */
     double penalty;
     int rc;
     struct bk_error err;
@@ -38,17 +40,22 @@ struct trainer {
     uint32_t *ids;
     struct bk_seq *seq; /* by number in the data set; functions of the test part are empty */
     size_t o;           /* numbers of a function vector */
+    size_t row;         /* of all vectors that a function has */
+    size_t n_net;       /* trained numbers of the network; those of the word vectors follow, where they are trained */
 
     struct bk_trainer_state state;
-    float **grads; /* the shards' blocks, in order */
+    float **grads;     /* the shards' blocks, in order */
+    float *word_grads; /* V x D, where word vectors are trained */
     struct shard *shard;
     size_t n_shards, max_shards;
     struct bk_batch batch;
     float *f, *df;            /* vectors of the batch and their gradient */
+    float *weight;            /* as in the shards */
     float *contrast;          /* scratch of the contrastive loss */
     uint32_t *contrast_label; /* label of each anchor */
     uint32_t *order;          /* functions of the batch by length */
     double penalty_scale;
+    size_t n_batches; /* done in this epoch */
 
     double begun; /* this run */
     uint64_t pairs_begun;
@@ -59,6 +66,32 @@ struct trainer {
 static bool contrastive(const struct trainer *t)
 {
     return strcmp(t->opt.loss, "contrastive") == 0;
+}
+
+static bool trains_words(const struct trainer *t)
+{
+    return strcmp(t->opt.vectors, "frozen") != 0;
+}
+
+/* The word vectors that go with such weights. */
+static const float *words_of(const struct trainer *t, const float *params)
+{
+    return trains_words(t) ? params + t->n_net : t->vectors.v;
+}
+
+/* The switches that are words: each is one of those that it may be. */
+static int check_words(const struct bk_train_options *o, struct bk_error *err)
+{
+    if (strcmp(o->loss, "pairs") != 0 && strcmp(o->loss, "contrastive") != 0)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: loss \"%.32s\" is neither pairs nor contrastive", o->loss);
+    if (strcmp(o->vectors, "frozen") != 0 && strcmp(o->vectors, "trainable") != 0 && strcmp(o->vectors, "random") != 0)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: vectors \"%.32s\" are none of frozen, trainable, random",
+                       o->vectors);
+    if (strcmp(o->compat, "none") != 0 && strcmp(o->compat, "safe") != 0)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: compat \"%.32s\" is neither none nor safe", o->compat);
+    if (strcmp(o->compat, "safe") == 0 && strcmp(o->loss, "pairs") != 0)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: compat safe has the loss pairs and no other");
+    return BK_OK;
 }
 
 static int fill_options(struct trainer *t, const struct bk_train_options *opt, struct bk_error *err)
@@ -72,21 +105,25 @@ static int fill_options(struct trainer *t, const struct bk_train_options *opt, s
     o->rate = o->rate != 0 ? o->rate : 0.001;
     o->loss = o->loss ? o->loss : "pairs";
     o->temperature = o->temperature != 0 ? o->temperature : 0.1;
+    o->vectors = o->vectors ? o->vectors : "frozen";
+    o->compat = o->compat ? o->compat : "none";
     if (!o->split.train && !o->split.validation && !o->split.test)
         o->split = (struct bk_split){BK_SPLIT_SOURCE, 8, 1, 1, o->split.seed};
     if (o->batch < 2 || o->batch > MAX_BATCH || o->batch % 2 || !(o->rate > 0 && o->rate < 1) ||
         !(o->temperature > 0 && o->temperature < 1000))
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET,
                        "train: an even batch from 2 to %d pairs, rate and temperature above 0", MAX_BATCH);
-    if (strcmp(o->loss, "pairs") != 0 && !contrastive(t))
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: loss \"%.32s\" is neither pairs nor contrastive", o->loss);
+    int rc = check_words(o, err);
+    if (rc)
+        return rc;
     if (!bk_net_config_default(&t->net, o->kind))
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: kind \"%.32s\" is neither mffa nor safe", o->kind);
     enum bk_aff own = t->net.aff;
-    int rc = o->aff ? bk_net_config_set_aff(&t->net, o->aff, err) : BK_OK;
+    rc = o->aff ? bk_net_config_set_aff(&t->net, o->aff, err) : BK_OK;
     if (!rc && strcmp(o->kind, "safe") == 0 && t->net.aff != own)
         rc = bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: kind safe has no attention feature fusion to choose");
     t->net.max_insns = o->max_insns;
+    t->net.compat_safe = strcmp(o->compat, "safe") == 0;
     return rc;
 }
 
@@ -117,14 +154,15 @@ static json_t *options_json(const struct trainer *t)
     const struct bk_train_options *o = &t->opt;
     char aff[64];
     bk_net_config_aff(aff, &t->net);
-    return json_pack(
-        "{ss ss si so si sf ss sf so s{ss si si si so} s{so so so so} s{so so}}", "kind", o->kind, "aff", aff,
-        "max_insns", (int)o->max_insns, "pairs_per_epoch", json_u64(o->pairs_per_epoch), "batch", (int)o->batch, "rate",
-        o->rate, "loss", o->loss, "temperature", o->temperature, "seed", json_u64(o->seed), "split", "by",
-        split_name(o->split.by), "train", (int)o->split.train, "validation", (int)o->split.validation, "test",
-        (int)o->split.test, "seed", json_u64(o->split.seed), "dataset", "hash", json_hash(t->d->info.hash), "functions",
-        json_u64(t->d->n), "labels", json_u64(t->d->n_labels), "words", json_u64(bk_strtab_count(t->d->words)), "i2v",
-        "hash", json_hash(t->vectors.hash), "options", json_loads(t->vectors.options, 0, NULL));
+    return json_pack("{ss ss si so si sf ss sf ss sb ss so s{ss si si si so} s{so so so so} s{so so}}", "kind", o->kind,
+                     "aff", aff, "max_insns", (int)o->max_insns, "pairs_per_epoch", json_u64(o->pairs_per_epoch),
+                     "batch", (int)o->batch, "rate", o->rate, "loss", o->loss, "temperature", o->temperature, "vectors",
+                     o->vectors, "penalty", !o->no_penalty, "compat", o->compat, "seed", json_u64(o->seed), "split",
+                     "by", split_name(o->split.by), "train", (int)o->split.train, "validation",
+                     (int)o->split.validation, "test", (int)o->split.test, "seed", json_u64(o->split.seed), "dataset",
+                     "hash", json_hash(t->d->info.hash), "functions", json_u64(t->d->n), "labels",
+                     json_u64(t->d->n_labels), "words", json_u64(bk_strtab_count(t->d->words)), "i2v", "hash",
+                     json_hash(t->vectors.hash), "options", json_loads(t->vectors.options, 0, NULL));
 }
 
 static json_t *json_score(double v)
@@ -229,21 +267,41 @@ static int divide(struct trainer *t, struct bk_error *err)
 
 static int new_shard(struct trainer *t, struct shard *s, struct bk_error *err)
 {
-    s->grads = bk_calloc(t->state.n_params, sizeof *s->grads);
+    s->grads = bk_calloc(t->n_net, sizeof *s->grads);
     s->at = bk_calloc(SHARD_FUNCTIONS, sizeof *s->at);
     s->seq = bk_calloc(SHARD_FUNCTIONS, sizeof *s->seq);
-    s->f = bk_calloc(SHARD_FUNCTIONS * t->o, sizeof *s->f);
-    s->df = bk_calloc(SHARD_FUNCTIONS * t->o, sizeof *s->df);
-    if (!s->grads || !s->at || !s->seq || !s->f || !s->df)
-        return bk_fail_nomem(err, t->state.n_params * sizeof *s->grads);
+    s->weight = bk_calloc(SHARD_FUNCTIONS, sizeof *s->weight);
+    s->f = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->f);
+    s->df = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->df);
+    if (!s->grads || !s->at || !s->seq || !s->weight || !s->f || !s->df)
+        return bk_fail_nomem(err, t->n_net * sizeof *s->grads);
     return bk_pass_new(&s->pass, &t->net, err);
+}
+
+/* Word vectors to begin with: those of i2v, or uniform ones with their mean square. The padding word stays zero. */
+static void start_words(struct trainer *t)
+{
+    size_t d = t->net.d, n = t->state.n_params - t->n_net;
+    float *to = t->state.params + t->n_net;
+    struct bk_rng rng;
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += (double)t->vectors.v[i] * (double)t->vectors.v[i];
+    double limit = sqrt(3 * squares / (double)n);
+    bk_rng_seed(&rng, t->opt.seed, BK_STREAM_WORDS);
+    for (size_t i = d; i < n; i++)
+        to[i] = strcmp(t->opt.vectors, "random") == 0 ? (float)((2 * bk_rng_unit(&rng) - 1) * limit) : t->vectors.v[i];
 }
 
 static int start(struct trainer *t, struct bk_error *err)
 {
     struct bk_trainer_state *s = &t->state;
-    size_t n = s->n_params = bk_net_n_params(&t->net), anchors = t->opt.batch / 2, funcs = 3 * anchors;
+    size_t words = trains_words(t) ? (size_t)bk_strtab_count(t->vectors.words) * t->net.d : 0;
+    size_t anchors = t->opt.batch / 2, funcs = 3 * anchors;
+    t->n_net = bk_net_n_params(&t->net);
+    size_t n = s->n_params = t->n_net + words;
     t->o = bk_net_outputs(&t->net);
+    t->row = t->o * bk_net_sides(&t->net);
     t->max_shards = (funcs + SHARD_FUNCTIONS - 1) / SHARD_FUNCTIONS;
     s->params = bk_calloc(n, sizeof(float));
     s->moment1 = bk_calloc(n, sizeof(float));
@@ -251,17 +309,21 @@ static int start(struct trainer *t, struct bk_error *err)
     s->best = bk_calloc(n, sizeof(float));
     t->shard = bk_calloc(t->max_shards, sizeof *t->shard);
     t->grads = bk_calloc(t->max_shards, sizeof *t->grads);
-    t->f = bk_calloc(funcs * t->o, sizeof(float));
-    t->df = bk_calloc(funcs * t->o, sizeof(float));
+    t->word_grads = bk_calloc(words + 1, sizeof(float));
+    t->f = bk_calloc(funcs * t->row, sizeof(float));
+    t->df = bk_calloc(funcs * t->row, sizeof(float));
+    t->weight = bk_calloc(funcs, sizeof(float));
     t->order = bk_calloc(funcs, sizeof *t->order);
     t->contrast_label = bk_calloc(anchors, sizeof *t->contrast_label);
     t->contrast = contrastive(t) ? bk_calloc(bk_contrast_scratch(anchors, t->o), sizeof(float)) : NULL;
-    if (!s->params || !s->moment1 || !s->moment2 || !s->best || !t->shard || !t->grads || !t->f || !t->df ||
-        !t->order || !t->contrast_label || (contrastive(t) && !t->contrast))
+    if (!s->params || !s->moment1 || !s->moment2 || !s->best || !t->shard || !t->grads || !t->word_grads || !t->f ||
+        !t->df || !t->weight || !t->order || !t->contrast_label || (contrastive(t) && !t->contrast))
         return bk_fail_nomem(err, n * sizeof(float));
     struct bk_rng rng;
     bk_rng_seed(&rng, t->opt.seed, BK_STREAM_WEIGHTS);
     bk_net_init(s->params, &t->net, &rng);
+    if (words)
+        start_words(t);
     int rc = bk_prepared_new(&t->prepared, &t->net, BK_FULL, true, err);
     return rc ? rc : hash_options(t, err);
 }
@@ -299,6 +361,7 @@ static int deal(struct trainer *t, struct bk_error *err)
     for (size_t i = 0; i < n; i++) {
         struct shard *s = &t->shard[i % t->n_shards];
         s->at[s->n] = t->order[i];
+        s->weight[s->n] = t->weight[t->order[i]];
         s->seq[s->n++] = *batch_seq(t, t->order[i]);
     }
     return BK_OK;
@@ -309,10 +372,10 @@ static void forward(void *ctx, size_t item, unsigned worker)
     struct trainer *t = ctx;
     struct shard *s = &t->shard[item];
     (void)worker;
-    s->rc = bk_pass_forward(s->pass, s->f, t->prepared, t->vectors.v, bk_strtab_count(t->vectors.words), s->seq, s->n,
-                            true, &s->penalty, &s->err);
+    s->rc = bk_pass_forward(s->pass, s->f, t->prepared, words_of(t, t->state.params), bk_strtab_count(t->vectors.words),
+                            s->seq, s->n, true, s->weight, &s->penalty, &s->err);
     for (size_t i = 0; i < s->n && !s->rc; i++)
-        memcpy(t->f + s->at[i] * t->o, s->f + i * t->o, t->o * sizeof(float));
+        memcpy(t->f + s->at[i] * t->row, s->f + i * t->row, t->row * sizeof(float));
 }
 
 static void backward(void *ctx, size_t item, unsigned worker)
@@ -321,25 +384,57 @@ static void backward(void *ctx, size_t item, unsigned worker)
     struct shard *s = &t->shard[item];
     (void)worker;
     for (size_t i = 0; i < s->n; i++)
-        memcpy(s->df + i * t->o, t->df + s->at[i] * t->o, t->o * sizeof(float));
-    bk_pass_backward(s->pass, s->grads, t->prepared, s->df, t->penalty_scale);
+        memcpy(s->df + i * t->row, t->df + s->at[i] * t->row, t->row * sizeof(float));
+    bk_pass_backward(s->pass, s->grads, trains_words(t) ? &s->words : NULL, t->prepared, s->df, t->penalty_scale);
 }
 
+/* Adds what the shards found for their words, shard after shard. No function has the padding word, which stays zero. */
+static void add_word_grads(struct trainer *t)
+{
+    size_t d = t->net.d;
+    for (size_t i = 0; i < t->n_shards; i++) {
+        const struct bk_word_grads *g = &t->shard[i].words;
+        for (size_t k = 0; k < g->n; k++)
+            for (size_t j = 0; j < d; j++)
+                t->word_grads[g->ids[k] * d + j] += g->v[k * d + j];
+    }
+}
+
+static size_t ranges(size_t n)
+{
+    return (n + BK_ADAM_RANGE - 1) / BK_ADAM_RANGE;
+}
+
+/* The network's ranges, whose gradients lie in the shards' blocks, then those of the words. */
 static void adam(void *ctx, size_t item, unsigned worker)
 {
     struct trainer *t = ctx;
     struct bk_trainer_state *s = &t->state;
-    size_t first = item * BK_ADAM_RANGE, left = s->n_params - first;
+    bool words = item >= ranges(t->n_net);
+    size_t from = words ? t->n_net : 0, n = words ? s->n_params - t->n_net : t->n_net;
+    size_t first = (item - (words ? ranges(t->n_net) : 0)) * BK_ADAM_RANGE, left = n - first;
     (void)worker;
-    bk_adam(s->params, s->moment1, s->moment2, t->grads, t->n_shards, first,
-            left < BK_ADAM_RANGE ? left : BK_ADAM_RANGE, s->steps, t->opt.rate);
+    bk_adam(s->params + from, s->moment1 + from, s->moment2 + from, words ? &t->word_grads : t->grads,
+            words ? 1 : t->n_shards, first, left < BK_ADAM_RANGE ? left : BK_ADAM_RANGE, s->steps, t->opt.rate);
+}
+
+/* The penalty counts every function once; under compat the right side of each pair. */
+static void weigh(struct trainer *t)
+{
+    const struct bk_batch *b = &t->batch;
+    for (size_t i = 0; i < b->n_funcs; i++)
+        t->weight[i] = !t->net.compat_safe;
+    for (size_t i = 0; i < b->n_pairs && t->net.compat_safe; i++)
+        t->weight[b->right[i]]++;
 }
 
 /* The loss of the batch, its gradient into df. */
 static double loss_of(struct trainer *t)
 {
     const struct bk_batch *b = &t->batch;
-    memset(t->df, 0, b->n_funcs * t->o * sizeof(float));
+    memset(t->df, 0, b->n_funcs * t->row * sizeof(float));
+    if (t->net.compat_safe)
+        return bk_dot_loss(t->df, t->f, t->o, b->left, b->right, b->y, b->n_pairs);
     if (!contrastive(t))
         return bk_cosine_loss(t->df, NULL, t->f, t->o, b->left, b->right, b->y, b->n_pairs);
     for (size_t i = 0; i < b->n_anchors; i++)
@@ -352,6 +447,7 @@ static double loss_of(struct trainer *t)
  * program: its square is the sum over the functions, and its gradient needs the sum first. */
 static int train_batch(struct trainer *t, double *loss, double *penalty, struct bk_error *err)
 {
+    weigh(t);
     int rc = deal(t, err);
     if (rc)
         return rc;
@@ -367,14 +463,17 @@ static int train_batch(struct trainer *t, double *loss, double *penalty, struct 
         squares += t->shard[i].penalty;
     }
     *penalty = sqrt(squares);
-    t->penalty_scale = squares > 0 ? 0.5 / *penalty : 0;
+    t->penalty_scale = squares > 0 && !t->opt.no_penalty ? 0.5 / *penalty : 0;
     *loss = loss_of(t);
     if (!isfinite(*loss) || !isfinite(*penalty))
-        return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET, "epoch %u: the loss is no number; the rate is too high",
-                       t->state.epoch + 1);
+        return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET,
+                       "epoch %u, batch %zu: the loss is no number; a lower rate may help", t->state.epoch + 1,
+                       t->n_batches + 1);
     bk_par_for(t->n_shards, t->opt.threads, backward, t);
+    if (trains_words(t))
+        add_word_grads(t);
     t->state.steps++;
-    bk_par_for((t->state.n_params + BK_ADAM_RANGE - 1) / BK_ADAM_RANGE, t->opt.threads, adam, t);
+    bk_par_for(ranges(t->n_net) + ranges(t->state.n_params - t->n_net), t->opt.threads, adam, t);
     return BK_OK;
 }
 
@@ -385,13 +484,52 @@ static void as_model(struct bk_model *m, const struct trainer *t, const float *p
     *m = (struct bk_model){.net = t->net,
                            .archs = t->archs,
                            .words = t->vectors.words,
-                           .word_vectors = t->vectors.v,
+                           .word_vectors = words_of(t, params),
                            .params = params,
                            .split_by = t->opt.split.by,
                            .split_parts = {t->opt.split.train, t->opt.split.validation, t->opt.split.test},
                            .split_seed = t->opt.split.seed,
                            .dataset_hash = t->d->info.hash};
     snprintf(m->kind, sizeof m->kind, "%s", t->opt.kind);
+}
+
+/* The last step of an epoch has no loss behind it that would tell. */
+static int diverged(const struct trainer *t, struct bk_error *err)
+{
+    return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET,
+                   "epoch %u: its last batch left weights that give no numbers; a lower rate may help",
+                   t->state.epoch + 1);
+}
+
+static bool all_finite(const float *v, size_t n)
+{
+    bool finite = true;
+    for (size_t i = 0; i < n; i++)
+        finite &= isfinite(v[i]) != 0;
+    return finite;
+}
+
+/* Scores as the network is trained on them: cosines, or the dot products of left and right. rows: n x row. */
+static int score_pairs(float *score, float *rows, const struct trainer *t, const struct bk_model *m,
+                       const struct bk_seq *seq, struct bk_error *err)
+{
+    const struct bk_pairs *p = &t->pairs;
+    size_t n = t->validation.n;
+    if (!t->net.compat_safe) {
+        int rc = bk_model_embed(rows, m, seq, n, BK_FULL, t->opt.threads, NULL, NULL, err);
+        if (!rc)
+            bk_pairs_score(score, p, rows, t->o);
+        return rc;
+    }
+    int rc = bk_model_embed_pairs(rows, m, seq, n, BK_FULL, t->opt.threads, NULL, NULL, err);
+    for (size_t i = 0; i < p->n && !rc; i++) {
+        const float *left = rows + p->v[i].a * t->row, *right = rows + p->v[i].b * t->row + t->o;
+        double sum = 0;
+        for (size_t k = 0; k < t->o; k++)
+            sum += (double)left[k] * (double)right[k];
+        score[i] = (float)sum;
+    }
+    return rc;
 }
 
 /* AUC over the fixed pairs of the validation part; NaN where it has none. */
@@ -403,17 +541,18 @@ static int validate(struct trainer *t, double *auc, struct bk_error *err)
         return BK_OK;
     struct bk_model m;
     as_model(&m, t, t->state.params);
-    float *vectors = bk_calloc(n, t->o * sizeof *vectors), *score = bk_calloc(t->pairs.n, sizeof *score);
+    float *vectors = bk_calloc(n, t->row * sizeof *vectors), *score = bk_calloc(t->pairs.n, sizeof *score);
     struct bk_seq *seq = bk_calloc(n, sizeof *seq);
     struct bk_scored *scored = bk_calloc(t->pairs.n, sizeof *scored);
-    int rc = vectors && score && seq && scored ? BK_OK : bk_fail_nomem(err, n * t->o * sizeof *vectors);
+    int rc = vectors && score && seq && scored ? BK_OK : bk_fail_nomem(err, n * t->row * sizeof *vectors);
     if (!rc) {
         for (size_t i = 0; i < n; i++)
             seq[i] = t->seq[t->validation.v[i]];
-        rc = bk_model_embed(vectors, &m, seq, n, BK_FULL, t->opt.threads, NULL, NULL, err);
+        rc = score_pairs(score, vectors, t, &m, seq, err);
+        if (rc == BK_EFORMAT || (!rc && !all_finite(score, t->pairs.n)))
+            rc = diverged(t, err);
     }
     if (!rc) {
-        bk_pairs_score(score, &t->pairs, vectors, t->o);
         for (size_t i = 0; i < t->pairs.n; i++)
             scored[i] = (struct bk_scored){.score = score[i], .similar = t->pairs.v[i].similar};
         rc = bk_metric_sort(scored, t->pairs.n, err);
@@ -452,8 +591,9 @@ static int train_epoch(struct trainer *t, struct bk_history *h, uint64_t *pairs,
     struct bk_epoch e;
     int rc = bk_epoch_init(&e, &t->train, t->opt.pairs_per_epoch, t->opt.seed, t->state.epoch, err);
     double loss_sum = 0, penalty_sum = 0, reported = bk_now();
-    size_t anchors = t->opt.batch / 2, n_batches = 0, n_losses = 0;
+    size_t anchors = t->opt.batch / 2, n_losses = 0;
     *pairs = 0;
+    t->n_batches = 0;
     for (size_t at = 0; at < e.n && !rc; at += anchors) {
         double loss = 0, penalty = 0;
         rc = bk_batch_draw(&t->batch, &e, at, e.n - at < anchors ? e.n - at : anchors, err);
@@ -464,7 +604,7 @@ static int train_epoch(struct trainer *t, struct bk_history *h, uint64_t *pairs,
         loss_sum += loss;
         penalty_sum += penalty;
         n_losses += contrastive(t) ? t->batch.n_anchors : t->batch.n_pairs;
-        n_batches++;
+        t->n_batches++;
         *pairs += t->batch.n_pairs;
         if (t->opt.progress && bk_now() - reported >= REPORT_SECONDS) {
             reported = bk_now();
@@ -473,16 +613,15 @@ static int train_epoch(struct trainer *t, struct bk_history *h, uint64_t *pairs,
     }
     if (!rc) {
         h->loss = loss_sum / (double)n_losses;
-        h->penalty = penalty_sum / (double)n_batches;
+        h->penalty = penalty_sum / (double)t->n_batches;
     }
     bk_epoch_done(&e);
     return rc;
 }
 
-static void report_epoch(const struct trainer *t, const struct bk_history *h, uint64_t pairs, double begun)
+static void report_epoch(const struct trainer *t, const struct bk_history *h, uint64_t pairs, double seconds)
 {
     const struct bk_trainer_state *s = &t->state;
-    double seconds = bk_now() - begun;
     struct bk_train_epoch e = {.epoch = s->epoch,
                                .n_epochs = t->opt.epochs,
                                .loss = h->loss,
@@ -491,6 +630,7 @@ static void report_epoch(const struct trainer *t, const struct bk_history *h, ui
                                .best = s->best_epoch == s->epoch,
                                .pairs = s->pairs,
                                .seconds = seconds,
+                               .seconds_total = s->seconds,
                                .pairs_per_second = seconds > 0 ? (double)pairs / seconds : 0,
                                .seconds_left = seconds_left(t, 0, pairs)};
     t->opt.on_epoch(t->opt.ctx, &e);
@@ -499,10 +639,14 @@ static void report_epoch(const struct trainer *t, const struct bk_history *h, ui
 static int one_epoch(struct trainer *t, const char *checkpoint, struct bk_error *err)
 {
     struct bk_trainer_state *s = &t->state;
+    const size_t n = s->n_params;
     double begun = bk_now();
     struct bk_history h;
     uint64_t pairs;
     int rc = train_epoch(t, &h, &pairs, err);
+    if (!rc)
+        rc = all_finite(s->params, n) && all_finite(s->moment1, n) && all_finite(s->moment2, n) ? BK_OK
+                                                                                                : diverged(t, err);
     if (!rc)
         rc = validate(t, &h.auc, err);
     if (rc)
@@ -518,10 +662,12 @@ static int one_epoch(struct trainer *t, const char *checkpoint, struct bk_error 
     }
     history[s->epoch++] = h;
     s->pairs += pairs;
+    double seconds = bk_now() - begun;
+    s->seconds += seconds;
     if ((rc = bk_checkpoint_save(s, checkpoint, err)))
         return rc;
     if (t->opt.on_epoch)
-        report_epoch(t, &h, pairs, begun);
+        report_epoch(t, &h, pairs, seconds);
     return BK_OK;
 }
 
@@ -569,12 +715,13 @@ static void release(struct trainer *t)
         free(t->shard[i].grads);
         free(t->shard[i].at);
         free(t->shard[i].seq);
+        free(t->shard[i].weight);
         free(t->shard[i].f);
         free(t->shard[i].df);
     }
-    void *const blocks[] = {s->params, s->moment1,  s->moment2,        s->best,   t->ids,
-                            t->seq,    t->shard,    t->grads,          t->f,      t->df,
-                            t->order,  t->contrast, t->contrast_label, s->history};
+    void *const blocks[] = {s->params,         s->moment1, s->moment2, s->best,       t->ids,    t->seq,   t->shard,
+                            t->grads,          t->f,       t->df,      t->word_grads, t->weight, t->order, t->contrast,
+                            t->contrast_label, s->history};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
     bk_prepared_free(t->prepared);

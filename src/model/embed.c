@@ -183,7 +183,7 @@ static int multiply_words(struct words *x, enum bk_precision precision, unsigned
 
 struct worker {
     struct bk_pass *pass;
-    float *f; /* BATCH_FUNCTIONS x O */
+    float *f; /* BATCH_FUNCTIONS x S O */
     int rc;
     struct bk_error err;
 };
@@ -197,6 +197,7 @@ struct embedding {
     const size_t *begin;       /* batch i is order[begin[i] .. begin[i + 1]) */
     size_t first;              /* batch of item 0 */
     size_t o;
+    bool pairs; /* rows of out as for bk_model_embed_pairs */
     struct worker *workers;
 };
 
@@ -213,30 +214,42 @@ static bool normalise(float *v, size_t n)
     return true;
 }
 
+/* The row that leaves of what the network gave for one function; false: it is not finite. */
+static bool leave(float *out, const struct embedding *e, float *f)
+{
+    size_t o = e->o;
+    bool raw = e->pairs && e->m->net.compat_safe, finite = raw || normalise(f, o);
+    memcpy(out, f, (raw ? 2 : 1) * o * sizeof *out);
+    if (e->pairs && !raw)
+        memcpy(out + o, f, o * sizeof *out);
+    for (size_t i = 0; raw && i < 2 * o; i++)
+        finite &= isfinite(f[i]) != 0;
+    return finite;
+}
+
 static void embed_batch(void *ctx, size_t item, unsigned worker)
 {
     const struct embedding *e = ctx;
     struct worker *w = &e->workers[worker];
     size_t first = e->begin[e->first + item], n = e->begin[e->first + item + 1] - first;
     struct bk_seq seqs[BATCH_FUNCTIONS];
+    const size_t row = (e->pairs ? 2 : 1) * e->o, given = bk_net_sides(&e->m->net) * e->o;
     const struct bk_columns xw = {e->words.full, e->words.brief, bk_word_columns(&e->m->net)};
     if (w->rc)
         return;
     if (!w->pass) {
-        w->f = bk_calloc(BATCH_FUNCTIONS * e->o, sizeof(float));
+        w->f = bk_calloc(BATCH_FUNCTIONS * given, sizeof(float));
         w->rc = w->f ? bk_pass_new(&w->pass, &e->m->net, &w->err)
-                     : bk_fail_nomem(&w->err, BATCH_FUNCTIONS * e->o * sizeof(float));
+                     : bk_fail_nomem(&w->err, BATCH_FUNCTIONS * given * sizeof(float));
         if (w->rc)
             return;
     }
     for (size_t i = 0; i < n; i++)
         seqs[i] = (struct bk_seq){e->order[first + i].ids, e->order[first + i].n};
     w->rc = bk_pass_embed(w->pass, w->f, e->w, xw, e->words.row, bk_strtab_count(e->m->words), seqs, n, &w->err);
-    for (size_t i = 0; i < n && !w->rc; i++) {
-        if (!normalise(w->f + i * e->o, e->o))
+    for (size_t i = 0; i < n && !w->rc; i++)
+        if (!leave(e->out + e->order[first + i].index * row, e, w->f + i * given))
             w->rc = bk_fail(&w->err, BK_EFORMAT, BK_NO_OFFSET, "the model's weights give a vector that is not finite");
-        memcpy(e->out + e->order[first + i].index * e->o, w->f + i * e->o, e->o * sizeof(float));
-    }
 }
 
 /* Cuts order[0 .. n) into batches; `begin` has room for n + 1. Returns their number. */
@@ -300,11 +313,11 @@ static size_t join_equal(size_t *same, struct order *order, size_t n)
     return unique;
 }
 
-static int embed_distinct(float *out, const struct bk_model *m, const struct order *order, size_t n, size_t *begin,
-                          enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
-                          struct bk_error *err)
+static int embed_distinct(float *out, bool pairs, const struct bk_model *m, const struct order *order, size_t n,
+                          size_t *begin, enum bk_precision precision, unsigned threads, bk_model_progress *progress,
+                          void *ctx, struct bk_error *err)
 {
-    struct embedding e = {.m = m, .words.m = m, .out = out, .order = order, .begin = begin};
+    struct embedding e = {.m = m, .words.m = m, .out = out, .pairs = pairs, .order = order, .begin = begin};
     struct bk_prepared *own;
     e.o = bk_net_outputs(&m->net);
     int rc = prepared_of(&e.w, &own, m, precision, threads, err);
@@ -320,9 +333,9 @@ static int embed_distinct(float *out, const struct bk_model *m, const struct ord
     return rc;
 }
 
-int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
-                   enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
-                   struct bk_error *err)
+static int embed(float *out, bool pairs, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+                 enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
+                 struct bk_error *err)
 {
     if (n == 0)
         return BK_OK;
@@ -339,13 +352,28 @@ int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *se
     }
     if (!rc) {
         qsort(order, n, sizeof *order, by_content);
-        rc = embed_distinct(out, m, order, join_equal(same, order, n), begin, precision, threads, progress, ctx, err);
-        for (size_t i = 0, o = bk_net_outputs(&m->net); i < n && !rc; i++)
+        rc = embed_distinct(out, pairs, m, order, join_equal(same, order, n), begin, precision, threads, progress, ctx,
+                            err);
+        for (size_t i = 0, row = (pairs ? 2 : 1) * bk_net_outputs(&m->net); i < n && !rc; i++)
             if (same[i] != i)
-                memcpy(out + i * o, out + same[i] * o, o * sizeof(float));
+                memcpy(out + i * row, out + same[i] * row, row * sizeof(float));
     }
     free(order);
     free(begin);
     free(same);
     return rc;
+}
+
+int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+                   enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
+                   struct bk_error *err)
+{
+    return embed(out, false, m, seqs, n, precision, threads, progress, ctx, err);
+}
+
+int bk_model_embed_pairs(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+                         enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
+                         struct bk_error *err)
+{
+    return embed(out, true, m, seqs, n, precision, threads, progress, ctx, err);
 }

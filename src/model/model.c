@@ -10,8 +10,8 @@
 #endif
 
 #define MODEL_KIND  "modl"
-#define MODEL_MAJOR 1
-#define MODEL_MINOR 1
+#define MODEL_MAJOR 2 /* the newest that is read */
+#define COMPAT_SAFE "safe"
 
 static void put_u32(uint8_t *p, uint32_t v)
 {
@@ -296,6 +296,17 @@ void bk_model_close(struct bk_model *m)
     free(h);
 }
 
+/* The entry "compat", which most models lack. */
+static int read_compat(struct bk_model *m, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_cursor c;
+    if (bk_pack_entry(&c, p, "compat", NULL))
+        return BK_OK;
+    const char *form = bk_read_str(&c);
+    m->net.compat_safe = !c.failed && c.pos == c.size && strcmp(form, COMPAT_SAFE) == 0;
+    return m->net.compat_safe ? BK_OK : bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "compat: not \"" COMPAT_SAFE "\"");
+}
+
 static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_error *err)
 {
     struct bk_cursor c;
@@ -324,6 +335,8 @@ static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_er
     if (!bk_arch_list_parse(&m->archs, archs))
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: architectures \"%.64s\" are not known", archs);
     rc = bk_net_config_set_aff(&m->net, aff, err);
+    if (!rc)
+        rc = read_compat(m, p, err);
     if (!rc)
         rc = bk_net_config_check(&m->net, err);
     if (rc == BK_EINVAL || rc == BK_ELIMIT) { /* the file is at fault, not the caller */
@@ -595,6 +608,8 @@ static int add_all(struct bk_pack_writer *w, struct buffers *b, const struct bk_
     uint8_t *data;
     size_t size;
     int rc = add_config(w, b, m, err);
+    if (!rc && m->net.compat_safe)
+        rc = bk_pack_add(w, "compat", COMPAT_SAFE, sizeof COMPAT_SAFE, err);
     if (rc || (rc = bk_vocabulary_write(&data, &size, m->words, err)) ||
         (rc = add_buffer(w, b, "vocabulary", data, size, err)))
         return rc;
@@ -623,7 +638,7 @@ int bk_model_save(const struct bk_model *m, const char *path, bool half, struct 
     if (!rc)
         rc = check_provenance(m->provenance, strlen(m->provenance), BK_EINVAL, err);
     if (!rc)
-        rc = bk_pack_create(&w, path, MODEL_KIND, MODEL_MAJOR, MODEL_MINOR, err);
+        rc = bk_pack_create(&w, path, MODEL_KIND, m->net.compat_safe ? 2 : 1, m->net.compat_safe ? 0 : 1, err);
     if (!rc) {
         rc = add_all(w, &b, m, half, err);
         if (rc)

@@ -40,6 +40,9 @@ struct bk_net_config {
     bool aff_scale;  /* C times 1/sqrt(N) */
     bool aff_norm;   /* P and Q brought to unit length before the fusion */
     bool aff_linear; /* f = W f + b, 2N -> N, behind the fusion */
+    /* As SAFE's released program, not its paper: the sides of a pair have dense layers of their own, and the attention goes over
+     * max_insns positions of every function, those behind its end with state and score 0. */
+    bool compat_safe;
 };
 /* The paper's sizes. `kind` is "mffa" (with "none+norm", the reading that did best in a trial: doc/results.md) or "safe". False:
  * unknown kind. */
@@ -50,6 +53,8 @@ void bk_net_config_aff(char out[64], const struct bk_net_config *cfg); /* the te
 /* Refuses zero, odd U and sizes over sane limits (also of files). */
 BK_MUST_CHECK int bk_net_config_check(const struct bk_net_config *cfg, struct bk_error *err);
 size_t bk_net_outputs(const struct bk_net_config *cfg); /* O */
+/* S, vectors that a function has: 1, or 2 where it is another as the left one and as the right one of a pair. */
+size_t bk_net_sides(const struct bk_net_config *cfg);
 
 /* The trainable tensors live in one block; this list, made from one X-macro in net.c, alone says where. */
 struct bk_tensor {
@@ -87,20 +92,27 @@ void bk_prepared_words(bk_real *xw, const struct bk_prepared *w, const bk_real *
 struct bk_pass;
 BK_MUST_CHECK int bk_pass_new(struct bk_pass **out, const struct bk_net_config *cfg, struct bk_error *err);
 void bk_pass_free(struct bk_pass *p);
-/* f (B x O) of `b` functions; words: V x D word vectors, `n_words` = V, ids checked against it (BK_EINVAL). `penalty`, NULL allowed, receives
- * sum over the functions of ||A A^T - I||_F^2, A (R x T) the attention of the function. Keeps the activations
- * for one bk_pass_backward() when `keep`. The vector of a function does not depend on the others of the batch. */
+/* f (B x S O, the left vector first) of `b` functions; words: V x D word vectors, `n_words` = V, ids checked against it (BK_EINVAL).
+ * `penalty`, NULL allowed, receives sum over the functions of weight ||A A^T - I||_F^2, A (R x T) the attention of the function and
+ * weight (B) how often it counts, NULL: once. Keeps the activations for one bk_pass_backward() when `keep`. The vector of a function
+ * does not depend on the others of the batch. */
 BK_MUST_CHECK int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *words,
-                                  size_t n_words, const struct bk_seq *seqs, size_t b, bool keep, double *penalty,
-                                  struct bk_error *err);
+                                  size_t n_words, const struct bk_seq *seqs, size_t b, bool keep, const bk_real *weight,
+                                  double *penalty, struct bk_error *err);
 /* The same over words whose columns are at hand: word `id` of `n_words` has row row[id] of xw. */
 BK_MUST_CHECK int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, struct bk_columns xw,
                                 const uint32_t *row, size_t n_words, const struct bk_seq *seqs, size_t b,
                                 struct bk_error *err);
-/* Adds to `grads` (one block like params) the gradient of sum(df * f) + penalty_scale * penalty. `w` as forward had it,
- * prepared for backward. */
-void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w, const bk_real *df,
-                      double penalty_scale);
+/* The gradient of the word vectors: rows of D numbers for the distinct ids of a batch; valid until the pass is used again. */
+struct bk_word_grads {
+    size_t n;
+    const uint32_t *ids;
+    const bk_real *v;
+};
+/* Adds to `grads` (one block like params) the gradient of sum(df * f) + penalty_scale * penalty; `words`, NULL where they are not
+ * trained, receives theirs. `w` as forward had it, prepared for backward. */
+void bk_pass_backward(struct bk_pass *p, bk_real *grads, struct bk_word_grads *words, const struct bk_prepared *w,
+                      const bk_real *df, double penalty_scale);
 
 /* ---- the model file --------------------------------------------------- */
 
@@ -139,12 +151,19 @@ BK_MUST_CHECK int bk_model_vectors(float *out, const struct bk_model *m, const u
 enum bk_precision bk_model_precision(bool int8);
 struct bk_model_cache *bk_model_cache_new(void); /* NULL: no memory */
 void bk_model_cache_free(struct bk_model_cache *c);
-/* Unit vectors (n x O) of n functions: those of a function depend neither on `threads` nor on the other functions. A function without words gives the zero vector. `progress`,
- * NULL allowed, is called now and then on the calling thread. */
+/* Unit vectors (n x O) of n functions: those of a function depend neither on `threads` nor on the other functions. A function without
+ * words gives the zero vector. Of two sides it is the left one. `progress`, NULL allowed, is called now and then on the calling thread. */
 typedef void bk_model_progress(void *ctx, size_t done, size_t total);
 BK_MUST_CHECK int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
                                  enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
                                  struct bk_error *err);
+
+/* The two vectors with which each function enters a pair in training: n x 2O, O numbers as the left one, O as the right one. The score of
+ * the pair (a, b) is the dot product of a's left and b's right, in every form: the cosine, where both are the unit vector, and the raw
+ * product of the two heads in that of SAFE's program. Else as bk_model_embed(). */
+BK_MUST_CHECK int bk_model_embed_pairs(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+                                       enum bk_precision precision, unsigned threads, bk_model_progress *progress,
+                                       void *ctx, struct bk_error *err);
 
 /* ---- parts of files that models and word-vector files have in common --- */
 

@@ -13,6 +13,11 @@ static const char *const aff_names[] = {
 #undef AFF_NAME
 };
 
+size_t bk_net_sides(const struct bk_net_config *c)
+{
+    return c->compat_safe ? 2 : 1;
+}
+
 bool bk_net_config_default(struct bk_net_config *out, const char *kind)
 {
     *out = (struct bk_net_config){.d = 100, .u = 100, .a = 250, .r = 10, .e = 2000, .n = 100, .max_insns = 150};

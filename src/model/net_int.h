@@ -16,6 +16,11 @@ static inline bool has_cross(const struct bk_net_config *c)
 {
     return c->aff == BK_AFF_MATRIX || c->aff == BK_AFF_RESIDUAL || c->aff == BK_AFF_GATE;
 }
+/* Whether the right side of a pair has dense layers of its own. */
+static inline bool has_right(const struct bk_net_config *c)
+{
+    return c->compat_safe && has_p(c);
+}
 /* Numbers of the fused vector, before the linear layer. */
 static inline size_t fused_size(const struct bk_net_config *c)
 {
@@ -39,6 +44,10 @@ static inline size_t fused_size(const struct bk_net_config *c)
     X(dense1_bias, "dense.wo1.bias", c->e, 1, INIT_ZERO, has_p(c))                                                     \
     X(dense2, "dense.wo2", c->n, c->e, INIT_GLOROT, has_p(c))                                                          \
     X(dense2_bias, "dense.wo2.bias", c->n, 1, INIT_ZERO, has_p(c))                                                     \
+    X(right1, "dense.wo1.right", c->e, (size_t)c->r * c->u, INIT_GLOROT, has_right(c))                                 \
+    X(right1_bias, "dense.wo1.right.bias", c->e, 1, INIT_ZERO, has_right(c))                                           \
+    X(right2, "dense.wo2.right", c->n, c->e, INIT_GLOROT, has_right(c))                                                \
+    X(right2_bias, "dense.wo2.right.bias", c->n, 1, INIT_ZERO, has_right(c))                                           \
     X(sff, "sff.w", c->n, c->d + c->u, INIT_GLOROT, has_q(c))                                                          \
     X(sff_bias, "sff.bias", c->n, 1, INIT_ZERO, has_q(c))                                                              \
     X(linear, "aff.linear", c->n, fused_size(c), INIT_GLOROT, c->aff_linear)                                           \
@@ -86,6 +95,8 @@ enum { INT8, FULL = -1 };
     X(ws2, c->a, c->r, has_p(c), INT8)                                                                                 \
     X(dense1, (size_t)c->r * c->u, c->e, has_p(c), INT8)                                                               \
     X(dense2, c->e, c->n, has_p(c), INT8)                                                                              \
+    X(right1, (size_t)c->r * c->u, c->e, has_right(c), INT8)                                                           \
+    X(right2, c->e, c->n, has_right(c), INT8)                                                                          \
     X(sff, c->u, c->n, has_q(c), INT8)                                                                                 \
     X(linear, fused_size(c), c->n, c->aff_linear, FULL)                                                                \
     X(fw_gate_back, 2 * bk_padded(s), s, w->backward, FULL)                                                            \
@@ -96,6 +107,8 @@ enum { INT8, FULL = -1 };
     X(ws2_back, c->r, c->a, w->backward &&has_p(c), FULL)                                                              \
     X(dense1_back, c->e, (size_t)c->r * c->u, w->backward && has_p(c), FULL)                                           \
     X(dense2_back, c->n, c->e, w->backward &&has_p(c), FULL)                                                           \
+    X(right1_back, c->e, (size_t)c->r * c->u, w->backward && has_right(c), FULL)                                       \
+    X(right2_back, c->n, c->e, w->backward &&has_right(c), FULL)                                                       \
     X(linear_back, c->n, fused_size(c), w->backward && c->aff_linear, FULL)
 
 struct bk_prepared {

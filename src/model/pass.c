@@ -13,9 +13,11 @@ static size_t state_columns(const struct bk_net_config *c)
 
 /* X(field, numbers): every array of bk_real that a pass of b functions and m rows needs; distinct words are no more than rows. k is m
  * where the activations are kept for backward, else 0. fw and bw are the directions, xw is what depends on the word
- * alone, h the states, numbers or bytes; gradients of activations begin with d. Rows of functions are padded. */
+ * alone, h the states, numbers or bytes; gradients of activations begin with d. Rows of functions are padded; from y and q on all of
+ * them are there for each of the s sides, one after the other. */
 #define PASS_BUFFERS(X)                                                                                                \
     X(x, own * c->d) /* vectors of the distinct words */                                                               \
+    X(dx, k * c->d)                                                                                                    \
     X(xw, own *bk_word_columns(c))                                                                                     \
     X(dwx, c->d * 6 * w * (k > 0))                                                                                     \
     X(dxw, k * 6 * w)                                                                                                  \
@@ -32,24 +34,26 @@ static size_t state_columns(const struct bk_net_config *c)
     X(z, larger(k, BK_ATTENTION_ROWS) * bk_padded(c->a))                                                               \
     X(att, m *bk_padded(c->r))                                                                                         \
     X(gram, b * c->r * c->r)                                                                                           \
+    X(pad, b *bk_padded(c->r))                                                                                         \
+    X(weight, b)                                                                                                       \
     X(f, b *bk_padded((size_t)c->r * c->u))                                                                            \
-    X(df, bk *bk_padded((size_t)c->r * c->u))                                                                          \
-    X(y, b *bk_padded(c->e))                                                                                           \
-    X(dy, bk *bk_padded(c->e))                                                                                         \
-    X(p, b *bk_padded(c->n))                                                                                           \
-    X(dp, bk *bk_padded(c->n))                                                                                         \
-    X(q, b *bk_padded(c->n))                                                                                           \
-    X(dq, bk *bk_padded(c->n))                                                                                         \
-    X(unit_p, b *bk_padded(c->n))                                                                                      \
-    X(unit_q, b *bk_padded(c->n))                                                                                      \
-    X(dunit_p, bk *bk_padded(c->n))                                                                                    \
-    X(dunit_q, bk *bk_padded(c->n))                                                                                    \
-    X(norm_p, b)                                                                                                       \
-    X(norm_q, b)                                                                                                       \
-    X(fused, b *bk_padded(fused_size(c)))                                                                              \
-    X(dfused, bk *bk_padded(fused_size(c)))                                                                            \
-    X(out, b *bk_padded(bk_net_outputs(c)))                                                                            \
-    X(dout, bk *bk_padded(bk_net_outputs(c)))                                                                          \
+    X(df, s *bk *bk_padded((size_t)c->r * c->u))                                                                       \
+    X(y, s *b *bk_padded(c->e))                                                                                        \
+    X(dy, s *bk *bk_padded(c->e))                                                                                      \
+    X(p, s *b *bk_padded(c->n))                                                                                        \
+    X(dp, s *bk *bk_padded(c->n))                                                                                      \
+    X(q, s *b *bk_padded(c->n))                                                                                        \
+    X(dq, s *bk *bk_padded(c->n))                                                                                      \
+    X(unit_p, s *b *bk_padded(c->n))                                                                                   \
+    X(unit_q, s *b *bk_padded(c->n))                                                                                   \
+    X(dunit_p, s *bk *bk_padded(c->n))                                                                                 \
+    X(dunit_q, s *bk *bk_padded(c->n))                                                                                 \
+    X(norm_p, s *b)                                                                                                    \
+    X(norm_q, s *b)                                                                                                    \
+    X(fused, s *b *bk_padded(fused_size(c)))                                                                           \
+    X(dfused, s *bk *bk_padded(fused_size(c)))                                                                         \
+    X(out, s *b *bk_padded(bk_net_outputs(c)))                                                                         \
+    X(dout, s *bk *bk_padded(bk_net_outputs(c)))                                                                       \
     X(scratch, scratch_size(c, b, m, k > 0))
 
 /* X(field, numbers): the arrays of uint32_t. */
@@ -119,6 +123,9 @@ static struct bk_attention attention_of(const struct bk_pass *p, const struct bk
                                  .keep = p->kept,
                                  .z = p->z,
                                  .att = p->att,
+                                 .weight = p->weight,
+                                 .cover = p->cfg.compat_safe ? p->cfg.max_insns : 0,
+                                 .pad = p->pad,
                                  .gram = with_gram ? p->gram : NULL};
 }
 
@@ -149,7 +156,7 @@ static size_t scratch_size(const struct bk_net_config *c, size_t b, size_t m, bo
 static int reserve(struct bk_pass *p, size_t b, size_t m, size_t own, bool keep, struct bk_error *err)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t w = bk_padded(c->u / 2), numbers = 0, indexes = 0;
+    size_t w = bk_padded(c->u / 2), s = bk_net_sides(c), numbers = 0, indexes = 0;
     if (b <= p->cap_b && m <= p->cap_m && own <= p->cap_own && keep <= p->cap_keep)
         return BK_OK;
     b = larger(b, p->cap_b);
@@ -333,11 +340,11 @@ static void units_backward(bk_real *dx, const bk_real *dunit, const bk_real *uni
         bk_unit_backward(dx + i * ld, dunit + i * ld, unit + i * ld, (double)norm[i], n);
 }
 
-/* p->p and p->q to p->out, packed order. */
+/* p->p and p->q to p->out, packed order, one side after the other. */
 static void fuse_forward(struct bk_pass *p, const struct bk_prepared *w)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t b = p->n, n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
+    size_t b = p->n * bk_net_sides(c), n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
     const bk_real *in_p = p->p, *in_q = p->q;
     if (c->aff_norm && has_p(c)) {
         units(p->unit_p, p->norm_p, p->p, b, n);
@@ -362,7 +369,7 @@ static void fuse_forward(struct bk_pass *p, const struct bk_prepared *w)
 static void fuse_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t b = p->n, n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
+    size_t b = p->n * bk_net_sides(c), n = c->n, ld = bk_padded(n), ldf = bk_padded(fused_size(c));
     const bk_real *dfused = p->dout;
     if (c->aff_linear) {
         bk_dense_backward(p->dfused, grads + p->at.linear, grads + p->at.linear_bias, p->dout, p->out, p->fused, ldf,
@@ -427,22 +434,49 @@ static void branches(struct bk_pass *p, const struct bk_prepared *w, struct bk_c
     p->n += p->pk.b;
 }
 
+/* The dense layers of one side: f to p. */
+static void dense_forward(struct bk_pass *p, const struct bk_prepared *w, size_t side)
+{
+    size_t b = p->n, ldy = bk_padded(p->cfg.e);
+    const bk_real *bias1 = w->params + (side ? p->at.right1_bias : p->at.dense1_bias);
+    const bk_real *bias2 = w->params + (side ? p->at.right2_bias : p->at.dense2_bias);
+    bk_real *y = p->y + side * b * ldy, *out = p->p + side * b * bk_padded(p->cfg.n);
+    bk_dense_forward(y, p->f, bk_padded(w->dense1.k), side ? &w->right1 : &w->dense1, bias1, b, true);
+    bk_dense_forward(out, y, ldy, side ? &w->right2 : &w->dense2, bias2, b, false);
+}
+
+/* Gradient of p to the one of f, which each side has for itself. */
+static void dense_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w, size_t side)
+{
+    size_t b = p->n, ldy = bk_padded(p->cfg.e), ldp = bk_padded(p->cfg.n), ldf = bk_padded(w->dense1.k);
+    const struct layout *at = &p->at;
+    bk_real *y = p->y + side * b * ldy, *dy = p->dy + side * b * ldy;
+    bk_dense_backward(dy, grads + (side ? at->right2 : at->dense2), grads + (side ? at->right2_bias : at->dense2_bias),
+                      p->dp + side * b * ldp, p->p + side * b * ldp, y, ldy, side ? &w->right2_back : &w->dense2_back,
+                      b, false);
+    bk_dense_backward(p->df + side * b * ldf, grads + (side ? at->right1 : at->dense1),
+                      grads + (side ? at->right1_bias : at->dense1_bias), dy, y, p->f, ldf,
+                      side ? &w->right1_back : &w->dense1_back, b, true);
+}
+
 /* From f and q to the vectors, in the order of the caller. */
 static void vectors(struct bk_pass *p, bk_real *f, const struct bk_prepared *w)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t b = p->n, o = bk_net_outputs(c);
-    if (has_p(c)) {
-        bk_dense_forward(p->y, p->f, bk_padded(w->dense1.k), &w->dense1, w->params + p->at.dense1_bias, b, true);
-        bk_dense_forward(p->p, p->y, bk_padded(w->dense2.k), &w->dense2, w->params + p->at.dense2_bias, b, false);
-    }
+    size_t b = p->n, o = bk_net_outputs(c), sides = bk_net_sides(c), all = b * bk_padded(c->n);
+    for (size_t side = 0; side < sides && has_p(c); side++)
+        dense_forward(p, w, side);
+    if (has_q(c) && sides == 2)
+        memcpy(p->q + all, p->q, all * sizeof *p->q);
     fuse_forward(p, w);
-    for (size_t i = 0; i < b; i++)
-        memcpy(f + p->order[i] * o, p->out + i * bk_padded(o), o * sizeof *f);
+    for (size_t side = 0; side < sides; side++)
+        for (size_t i = 0; i < b; i++)
+            memcpy(f + (p->order[i] * sides + side) * o, p->out + (side * b + i) * bk_padded(o), o * sizeof *f);
 }
 
 int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, const bk_real *words, size_t n_words,
-                    const struct bk_seq *seqs, size_t b, bool keep, double *penalty, struct bk_error *err)
+                    const struct bk_seq *seqs, size_t b, bool keep, const bk_real *weight, double *penalty,
+                    struct bk_error *err)
 {
     const struct bk_net_config *c = &p->cfg;
     p->kept = false;
@@ -453,12 +487,14 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, 
         *penalty = 0;
     if (b == 0)
         return BK_OK;
-    memset(f, 0, b * bk_net_outputs(c) * sizeof *f);
+    memset(f, 0, b * bk_net_sides(c) * bk_net_outputs(c) * sizeof *f);
     p->n = 0;
     pack_rows(p, seqs, 0, b);
     if (p->pk.b == 0)
         return BK_OK;
     p->kept = keep;
+    for (size_t i = 0; i < p->pk.b; i++)
+        p->weight[i] = weight ? weight[p->order[i]] : 1;
     find_distinct(p, seqs);
     for (size_t i = 0; i < p->n_distinct; i++)
         memcpy(p->x + i * c->d, words + p->distinct[i] * (size_t)c->d, c->d * sizeof *p->x);
@@ -475,7 +511,7 @@ int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, st
     int rc = admit(p, seqs, b, n_words, false, false, err);
     if (rc || b == 0)
         return rc;
-    memset(f, 0, b * bk_net_outputs(&p->cfg) * sizeof *f);
+    memset(f, 0, b * bk_net_sides(&p->cfg) * bk_net_outputs(&p->cfg) * sizeof *f);
     p->n = 0;
     for (size_t from = 0; from < b; from += GROUP) {
         pack_rows(p, seqs, from, b - from < GROUP ? b - from : GROUP);
@@ -494,8 +530,8 @@ static void add_columns(bk_real *dw, size_t lddw, const bk_real *joint, size_t l
             dw[i * lddw + j] += joint[i * ld + j];
 }
 
-/* Gradients of the gates are summed for each distinct word before they meet it. */
-static void gru_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w)
+/* Gradients of the gates are summed for each distinct word before they meet it. dx: of the words, added to; NULL: not wanted. */
+static void gru_backward(struct bk_pass *p, bk_real *grads, bk_real *dx, const struct bk_prepared *w)
 {
     const struct bk_net_config *c = &p->cfg;
     size_t d = c->d, s = c->u / 2, pad = bk_padded(s), cols = 6 * pad, v = p->n_distinct, ldh = state_columns(c);
@@ -508,6 +544,8 @@ static void gru_backward(struct bk_pass *p, bk_real *grads, const struct bk_prep
                         grads + r.cand + d * s, p->dxw + r.word_column, cols, p->dh + r.column, ldh, p->scratch);
     }
     bk_gemm(BK_T, BK_N, d, cols, v, p->x, d, p->dxw, cols, false, p->dwx, cols);
+    if (dx)
+        bk_gemm(BK_N, BK_T, v, d, cols, p->dxw, cols, w->joint_words, bk_word_columns(c), true, dx, d);
     for (int reverse = 0; reverse < 2; reverse++) {
         const struct direction r = bk_net_direction(c, &p->at, reverse);
         const bk_real *dwx = p->dwx + r.word_column, *dxw = p->dxw + r.word_column;
@@ -520,32 +558,48 @@ static void gru_backward(struct bk_pass *p, bk_real *grads, const struct bk_prep
     }
 }
 
-void bk_pass_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w, const bk_real *df,
-                      double penalty_scale)
+/* dout to dq and df; where there are two sides the gradients of what they share add up. */
+static void vectors_backward(struct bk_pass *p, bk_real *grads, const struct bk_prepared *w)
 {
     const struct bk_net_config *c = &p->cfg;
-    size_t o = bk_net_outputs(c), b = p->pk.b;
+    size_t q = p->n * bk_padded(c->n), f = p->n * bk_padded((size_t)c->r * c->u), sides = bk_net_sides(c);
+    fuse_backward(p, grads, w);
+    for (size_t side = 0; side < sides && has_p(c); side++)
+        dense_backward(p, grads, w, side);
+    if (sides == 2 && has_q(c))
+        add_columns(p->dq, q, p->dq + q, q, 1, q);
+    if (sides == 2 && has_p(c))
+        add_columns(p->df, f, p->df + f, f, 1, f);
+}
+
+void bk_pass_backward(struct bk_pass *p, bk_real *grads, struct bk_word_grads *words, const struct bk_prepared *w,
+                      const bk_real *df, double penalty_scale)
+{
+    const struct bk_net_config *c = &p->cfg;
+    size_t o = bk_net_outputs(c), b = p->pk.b, sides = bk_net_sides(c);
+    bk_real *dx = words ? p->dx : NULL;
+    if (words)
+        *words = (struct bk_word_grads){p->kept ? p->n_distinct : 0, p->distinct, dx};
     if (!p->kept)
         return;
-    for (size_t i = 0; i < b; i++)
-        memcpy(p->dout + i * bk_padded(o), df + p->order[i] * o, o * sizeof *df);
+    for (size_t side = 0; side < sides; side++)
+        for (size_t i = 0; i < b; i++)
+            memcpy(p->dout + (side * b + i) * bk_padded(o), df + (p->order[i] * sides + side) * o, o * sizeof *df);
     const struct bk_states states = {.h = p->h, .ld = state_columns(c)};
-    fuse_backward(p, grads, w);
+    vectors_backward(p, grads, w);
+    if (dx)
+        memset(dx, 0, p->n_distinct * c->d * sizeof *dx);
     memset(p->dh, 0, p->pk.m * state_columns(c) * sizeof *p->dh);
     if (has_q(c)) {
         const struct bk_sff sff = sff_of(p, w, (struct bk_columns){p->xw, NULL, bk_word_columns(c)});
-        bk_sff_backward(&sff, &p->pk, grads + p->at.sff, grads + p->at.sff_bias, p->dh, p->dq, p->q,
+        bk_sff_backward(&sff, &p->pk, grads + p->at.sff, grads + p->at.sff_bias, p->dh, dx, p->dq, p->q,
                         w->params + p->at.sff, p->x, c->d, states);
     }
     if (has_p(c)) {
         const struct bk_attention at = attention_of(p, w, true);
-        bk_dense_backward(p->dy, grads + p->at.dense2, grads + p->at.dense2_bias, p->dp, p->p, p->y,
-                          bk_padded(w->dense2.k), &w->dense2_back, b, false);
-        bk_dense_backward(p->df, grads + p->at.dense1, grads + p->at.dense1_bias, p->dy, p->y, p->f,
-                          bk_padded(w->dense1.k), &w->dense1_back, b, true);
         bk_attention_backward(&at, &w->ws1_back, &w->ws2_back, &p->pk, grads + p->at.ws1, grads + p->at.ws2, p->dh,
                               p->df, states, penalty_scale, p->scratch);
     }
-    gru_backward(p, grads, w);
+    gru_backward(p, grads, dx, w);
     p->kept = false; /* the activations became gradients in place */
 }

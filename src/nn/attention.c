@@ -34,21 +34,74 @@ size_t bk_attention_scratch(const struct bk_attention *at, const struct bk_packi
     return at->keep && backward > forward ? backward : forward;
 }
 
+/* Padded positions of a function of t words that the softmax covers. */
+static size_t behind(const struct bk_attention *at, size_t t)
+{
+    return at->cover > t ? at->cover - t : 0;
+}
+
+/* Their score is 0: raises the maxima in `top` to it and leaves exp(0 - maximum) in pad. */
+static void pads_exp(const struct bk_attention *at, const struct bk_packing *pk, size_t r, bk_real *top)
+{
+    for (size_t i = 0, t = pk->t; i < pk->b; i++) {
+        t = shrink_length(pk, t, i);
+        for (size_t j = i * r; j < (i + 1) * r; j++) {
+            if (behind(at, t) && top[j] < 0)
+                top[j] = 0;
+            at->pad[j] = behind(at, t) ? -top[j] : 0;
+        }
+    }
+    bk_exp(at->pad, at->pad, pk->b * r);
+}
+
+/* sum (b rows of r) += what they have. */
+static void pads_sum(const struct bk_attention *at, const struct bk_packing *pk, size_t r, bk_real *sum)
+{
+    for (size_t i = 0, t = pk->t; i < pk->b; i++) {
+        t = shrink_length(pk, t, i);
+        for (size_t j = i * r; j < (i + 1) * r; j++)
+            sum[j] += (bk_real)behind(at, t) * at->pad[j];
+    }
+}
+
+/* gram += their part of A A^T. pad: of the function. */
+static void pads_gram(bk_real *gram, const bk_real *pad, size_t r, size_t count)
+{
+    for (size_t j = 0; j < r; j++)
+        for (size_t l = 0; l < r; l++)
+            gram[j * r + l] += (bk_real)count * pad[j] * pad[l];
+}
+
+/* Their part of the sum over the positions of A dA, with dA = c A^T gram: they have no state, F gives them no gradient. */
+static void pads_back(bk_real *sum, const bk_real *gram, const bk_real *pad, size_t r, size_t count, bk_real c)
+{
+    for (size_t j = 0; j < r; j++)
+        for (size_t l = 0; l < r; l++)
+            sum[j] += (bk_real)count * c * pad[j] * pad[l] * gram[l * r + j];
+}
+
 /* att: the scores on entry. Element k of the prefix of each step belongs to one (function, hop) pair, so the reductions over
  * positions are elementwise over the steps. r: numbers of a row. */
-static void softmax_over_steps(bk_real *att, const struct bk_packing *pk, size_t r, bk_real *stat)
+static void softmax_over_steps(const struct bk_attention *of, const struct bk_packing *pk, size_t r, bk_real *stat)
 {
     const struct bk_kernels *k = bk_kernels();
+    bk_real *att = of->att;
     memcpy(stat, att, pk->b * r * sizeof *stat);
     for (size_t at = 1; at < pk->t; at++)
         k->max(stat, att + pk->row[at] * r, bk_packing_active(pk, at) * r);
+    if (of->cover)
+        pads_exp(of, pk, r, stat);
     for (size_t at = 0; at < pk->t; at++)
         k->sub(att + pk->row[at] * r, stat, bk_packing_active(pk, at) * r);
     k->exp(att, att, pk->m * r);
     memset(stat, 0, pk->b * r * sizeof *stat);
     for (size_t at = 0; at < pk->t; at++)
         k->add(stat, att + pk->row[at] * r, bk_packing_active(pk, at) * r);
+    if (of->cover)
+        pads_sum(of, pk, r, stat);
     k->inverse(stat, pk->b * r);
+    if (of->cover)
+        k->mul(of->pad, stat, pk->b * r);
     for (size_t at = 0; at < pk->t; at++)
         k->mul(att + pk->row[at] * r, stat, bk_packing_active(pk, at) * r);
 }
@@ -84,6 +137,11 @@ static void weighted_sums(bk_real *f, const struct bk_attention *at, const struc
     bk_kernels()->products->sums(f, u, r, u, at->att, r_cols, h.h, h.ld, pk->row, i, t);
 }
 
+static double weight_of(const struct bk_attention *at, size_t i)
+{
+    return at->weight ? (double)at->weight[i] : 1;
+}
+
 double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, struct bk_states h,
                             bk_real *scratch)
 {
@@ -95,7 +153,7 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
         bk_states_product(z, a_cols, &at->ws1, h, from, n);
         scores_of(at->att + from * r_cols, at, z, n, scratch);
     }
-    softmax_over_steps(at->att, pk, r_cols, scratch);
+    softmax_over_steps(at, pk, r_cols, scratch);
 
     double penalty = 0;
     for (size_t i = 0, t = pk->t; i < pk->b; i++) {
@@ -105,10 +163,13 @@ double bk_attention_forward(const struct bk_attention *at, const struct bk_packi
             continue;
         bk_real *gram = at->gram + i * r * r;
         k->products->sums(gram, r, r, r, at->att, r_cols, at->att, r_cols, pk->row, i, t);
+        if (at->cover)
+            pads_gram(gram, at->pad + i * r_cols, r, behind(at, t));
         for (size_t j = 0; j < r; j++)
             gram[j * r + j] -= 1;
+        const double weight = weight_of(at, i);
         for (size_t j = 0; j < r * r; j++)
-            penalty += (double)gram[j] * (double)gram[j];
+            penalty += weight * (double)gram[j] * (double)gram[j];
     }
     return penalty;
 }
@@ -122,18 +183,21 @@ static void attention_back_sums(const struct bk_attention *at, const struct bk_p
     bk_real *hi = scratch, *dhi = hi + pk->t * u, *ai = dhi + pk->t * u, *dai = ai + pk->t * r, *sum = dai + pk->t * r;
     for (size_t i = 0, t = pk->t; i < pk->b; i++) {
         t = shrink_length(pk, t, i);
-        const bk_real *dfi = df + i * bk_padded(r * u);
+        const bk_real *dfi = df + i * bk_padded(r * u), *gram = at->gram ? at->gram + i * r * r : NULL;
+        const bk_real scale = (bk_real)(4 * penalty_scale * weight_of(at, i));
         rows_of(hi, h.h, h.ld, pk, i, t, u);
         rows_of(ai, at->att, r_cols, pk, i, t, r);
         memset(dai, 0, t * r * sizeof *dai);
-        if (at->gram && penalty_scale != 0) {
-            bk_gemm(BK_N, BK_N, t, r, r, ai, r, at->gram + i * r * r, r, false, dai, r);
+        memset(sum, 0, r * sizeof *sum);
+        if (gram && scale != 0) {
+            bk_gemm(BK_N, BK_N, t, r, r, ai, r, gram, r, false, dai, r);
             for (size_t j = 0; j < t * r; j++)
-                dai[j] *= (bk_real)(4 * penalty_scale);
+                dai[j] *= scale;
+            if (at->cover)
+                pads_back(sum, gram, at->pad + i * r_cols, r, behind(at, t), scale);
         }
         bk_gemm(BK_N, BK_T, t, r, u, hi, u, dfi, u, true, dai, r);
         bk_gemm(BK_N, BK_N, t, u, r, ai, r, dfi, u, false, dhi, u);
-        memset(sum, 0, r * sizeof *sum);
         for (size_t s = 0; s < t; s++)
             for (size_t j = 0; j < r; j++)
                 sum[j] += ai[s * r + j] * dai[s * r + j];

@@ -42,7 +42,7 @@ void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real
 
 /* One position alone receives the gradient of each output. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
-                     const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
+                     bk_real *dx, const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
                      struct bk_states h)
 {
     const struct bk_kernels *k = bk_kernels();
@@ -56,6 +56,8 @@ void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_rea
             k->axpy(dwj, g, x + s->word[row] * ldx, d);
             k->axpy(dwj + d, g, h.h + row * h.ld, u);
             k->axpy(dh + row * h.ld, g, w + j * (d + u) + d, u);
+            if (dx)
+                k->axpy(dx + s->word[row] * ldx, g, w + j * (d + u), d);
         }
 }
 

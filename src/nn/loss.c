@@ -12,7 +12,7 @@ double bk_cosine_loss(bk_real *df, bk_real *cosines, const bk_real *f, size_t o,
     for (size_t i = 0; i < n_pairs; i++) {
         const bk_real *a = f + left[i] * o, *b = f + right[i] * o;
         double aa = (double)k->dot(a, a, o), bb = (double)k->dot(b, b, o);
-        bool known = aa > 0 && bb > 0;
+        bool known = aa != 0 && bb != 0; /* what is no number stays none */
         double inv = known ? 1 / (sqrt(aa) * sqrt(bb)) : 0;
         double c = known ? (double)k->dot(a, b, o) * inv : 0, miss = c - y[i];
         loss += miss * miss;
@@ -25,6 +25,21 @@ double bk_cosine_loss(bk_real *df, bk_real *cosines, const bk_real *f, size_t o,
         k->axpy(da, (bk_real)(-2 * miss * c / aa), a, o);
         k->axpy(db, (bk_real)(2 * miss * inv), a, o);
         k->axpy(db, (bk_real)(-2 * miss * c / bb), b, o);
+    }
+    return loss;
+}
+
+double bk_dot_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *left, const uint32_t *right,
+                   const int8_t *y, size_t n_pairs)
+{
+    const struct bk_kernels *k = bk_kernels();
+    double loss = 0;
+    for (size_t i = 0; i < n_pairs; i++) {
+        size_t a = left[i] * 2 * o, b = right[i] * 2 * o + o;
+        double miss = (double)k->dot(f + a, f + b, o) - y[i];
+        loss += miss * miss;
+        k->axpy(df + a, (bk_real)(2 * miss), f + b, o);
+        k->axpy(df + b, (bk_real)(2 * miss), f + a, o);
     }
     return loss;
 }

@@ -134,7 +134,7 @@ static inline size_t bk_gru_scratch(size_t s, size_t b)
 /* ---- self-attention ----------------------------------------------------- */
 
 /*   A = softmax over the positions of a function (Ws2 tanh(Ws1 H^T)),  F = A H
- * Masked by construction: there are no padded positions. Rows of z are bk_padded(a) apart, those of att bk_padded(r). */
+ * Masked by construction unless `cover` says otherwise: padded positions have no rows. Rows of z are bk_padded(a) apart, those of att bk_padded(r). */
 struct bk_attention {
     size_t u, a, r;
     struct bk_weights ws1, ws2; /* u -> a, a -> r: Ws1^T, Ws2^T */
@@ -142,9 +142,15 @@ struct bk_attention {
     bk_real *z;                 /* tanh(H Ws1^T): m rows where kept, else BK_ATTENTION_ROWS */
     bk_real *att;               /* m rows: A^T */
     bk_real *gram;              /* b x r x r: A A^T - I of each function, kept; NULL: no penalty wanted */
+    const bk_real *weight;      /* b: how often the penalty counts each function; NULL: once */
+    /* Where the padding is not masked: positions of every function, pk->t or more; those behind its end have the state 0, and so the
+     * score 0. pad: b rows like those of att, what each of them gets. cover 0: masked, pad is not there. */
+    size_t cover;
+    bk_real *pad;
 };
 #define BK_ATTENTION_ROWS 256
-/* f: b x (r u), row k of F at f + k u, functions bk_padded(r u) apart. Returns the penalty, sum of ||A A^T - I||_F^2, or 0. scratch: bk_attention_scratch(). */
+/* f: b x (r u), row k of F at f + k u, functions bk_padded(r u) apart. Returns the penalty, sum of weight ||A A^T - I||_F^2, or 0.
+ * scratch: bk_attention_scratch(). */
 double bk_attention_forward(const struct bk_attention *at, const struct bk_packing *pk, bk_real *f, struct bk_states h,
                             bk_real *scratch);
 /* back1 (a -> u) and back2 (r -> a) are Ws1 and Ws2. Adds to dh (rows like those of h) the gradient through F and penalty_scale times
@@ -178,9 +184,10 @@ struct bk_sff {
 };
 void bk_sff_forward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *q, struct bk_states h,
                     bk_real *scratch);
-/* w: n x (d + u). x: words x d, rows ldx apart. dq is the gradient of q, and q what forward gave. */
+/* w: n x (d + u). x: words x d, rows ldx apart, as those of its gradient dx, which may be NULL. dq is the gradient of q, and q what
+ * forward gave. */
 void bk_sff_backward(const struct bk_sff *s, const struct bk_packing *pk, bk_real *dw, bk_real *dbias, bk_real *dh,
-                     const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
+                     bk_real *dx, const bk_real *dq, const bk_real *q, const bk_real *w, const bk_real *x, size_t ldx,
                      struct bk_states h);
 size_t bk_sff_scratch(const struct bk_sff *s, const struct bk_packing *pk);
 
@@ -210,6 +217,11 @@ void bk_unit_backward(bk_real *dx, const bk_real *dy, const bk_real *y, double n
  * gradient to df (like f). The cosine with a zero vector is 0 and has no gradient. cosines, NULL allowed, receives them. */
 double bk_cosine_loss(bk_real *df, bk_real *cosines, const bk_real *f, size_t o, const uint32_t *left,
                       const uint32_t *right, const int8_t *y, size_t n_pairs);
+
+/* The loss of SAFE's program: the two sides of a pair have vectors of their own, rows of f are 2 o numbers, a function as the left one and as
+ * the right one. Returns sum over the pairs of (left . right - y)^2 and adds its gradient to df (like f). */
+double bk_dot_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *left, const uint32_t *right,
+                   const int8_t *y, size_t n_pairs);
 
 /* In-batch contrast. Row anchor[i] of f belongs to row positive[i], and the other positives of the batch are its negatives, but for
  * those with label[j] == label[i]. With S_ij = cos(anchor i, positive j) / temperature returns

@@ -268,6 +268,9 @@ train_model() { run train model -o whole.bkm $model_args && [ "$rc" = 0 ] && [ "
 # shellcheck disable=SC2086
 train_json() { run train model --json -o j.bkm -t 3 $model_args && json 0 && [ "$(wc -l <out)" = 4 ] && cmp whole.bkm j.bkm >>err; }
 # shellcheck disable=SC2086
+train_switches() { run train model --json --vectors random --compat safe --no-penalty -o s.bkm $model_args && json 0 && grep -q '"seconds_total"' out && run info s.bkm && has '"compat": "safe"' && has '"vectors": "random"' && has '"penalty": false'; }
+train_bad_switch() { run train model --compat gemini -o no.bkm --words t.words layout.data; one_trouble && tells 'compat "gemini"' && [ ! -e no.bkm ]; }
+# shellcheck disable=SC2086
 train_interrupted() { oracle interrupt stopped.bkm stopped.bkm.ckpt "$binkin" train model -o stopped.bkm ${model_args#--words t.words --epochs 4} --words t.words --epochs 4; }
 # shellcheck disable=SC2086
 train_resumed() { run train model --resume -o stopped.bkm $model_args && [ "$rc" = 0 ] && cmp whole.bkm stopped.bkm >err; }
@@ -433,6 +436,8 @@ try "train i2v" train_words
 try "train i2v: the number of threads changes nothing; JSON" train_words_json
 try "train model: a line an epoch" train_model
 try "train model: the number of threads changes nothing; JSON" train_json
+try "train model: the switches of the paper's ablations" train_switches
+try "train model: an unknown program to be like" train_bad_switch
 try "train model: SIGINT leaves the checkpoint" train_interrupted
 try "train model: --resume ends at the same bytes" train_resumed
 try "train model: foreign word vectors" train_foreign

@@ -125,6 +125,15 @@ cat >long.sh <<END
 toy_configure() { :; }
 toy_compile() { echo \$\$ >"$work/begun"; cat "$work/never"; }
 END
+# A process that was killed may take a while to go; one that nobody waits for stays a zombie.
+gone() {
+    local i
+    for ((i = 0; i < 600; i++)); do
+        ps -o stat= -p "$1" | grep -qv Z || return 0
+        read -r -t 0.1 <&5
+    done
+    return 1
+}
 killed() {
     source_of long toy
     RECIPES=long.sh bash "$corpus/build" -j1 ./toy.set long >err 2>&1 &
@@ -132,7 +141,7 @@ killed() {
     read -r -t 100 recipe <&5 && kill "$main"
     wait "$main"
     [ $? = 143 ] && [ ! -e long/.work ] && [ "$(wc -l <long/manifest.tsv)" = 1 ] || return
-    ! ps -o stat= -p "$recipe" | grep -v Z
+    gone "$recipe"
 }
 check "a run that is stopped leaves no process and no work tree" killed
 

@@ -65,10 +65,14 @@ static uint32_t *find_u32(const struct golden *g, size_t *count, const char *nam
     return out;
 }
 
+#define COMPAT "compat:"
+
 static void set_aff(struct net_case *c, const char *aff)
 {
     struct bk_error err;
-    assert_int_equal(bk_net_config_set_aff(&c->cfg, aff, &err), BK_OK);
+    c->cfg.compat_safe = strncmp(aff, COMPAT, strlen(COMPAT)) == 0;
+    assert_int_equal(bk_net_config_set_aff(&c->cfg, aff + (c->cfg.compat_safe ? strlen(COMPAT) : 0), &err), BK_OK);
+    c->sides = bk_net_sides(&c->cfg);
     c->n_params = bk_net_n_params(&c->cfg);
     c->o = bk_net_outputs(&c->cfg);
     c->n_tensors = bk_net_tensors(c->tensors, &c->cfg);
@@ -151,22 +155,41 @@ void net_case_free(struct net_case *c)
     free(c->words);
 }
 
-double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads)
+void net_case_spread(const struct net_case *c, bk_real *word_grads, const struct bk_word_grads *g)
+{
+    size_t d = c->cfg.d;
+    memset(word_grads, 0, c->n_words * d * sizeof *word_grads);
+    for (size_t i = 0; i < g->n; i++)
+        memcpy(word_grads + g->ids[i] * d, g->v + i * d, d * sizeof *word_grads);
+}
+
+double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads, bk_real *word_grads)
 {
     struct bk_error err;
+    struct bk_word_grads words;
     double sum = 0;
-    bk_real *out = bk_calloc(c->b * c->o, sizeof *out), *df = bk_calloc(c->b * c->o, sizeof *df);
+    bk_real weight[8] = {0};
+    size_t row = c->sides * c->o;
+    bk_real *out = bk_calloc(c->b * row, sizeof *out), *df = bk_calloc(c->b * row, sizeof *df);
     assert_non_null(out);
     assert_non_null(df);
+    for (size_t i = 0; i < c->n_pairs; i++)
+        weight[c->right[i]]++;
     bk_prepare(c->prepared, c->params, 1);
-    assert_int_equal(
-        bk_pass_forward(c->pass, out, c->prepared, c->words, c->n_words, c->seqs, c->b, grads != NULL, &sum, &err),
-        BK_OK);
-    double loss = bk_cosine_loss(df, NULL, out, c->o, c->left, c->right, c->y, c->n_pairs) + sqrt(sum);
+    assert_int_equal(bk_pass_forward(c->pass, out, c->prepared, c->words, c->n_words, c->seqs, c->b, grads != NULL,
+                                     c->cfg.compat_safe ? weight : NULL, &sum, &err),
+                     BK_OK);
+    double loss = sqrt(sum);
+    if (c->cfg.compat_safe)
+        loss += bk_dot_loss(df, out, c->o, c->left, c->right, c->y, c->n_pairs);
+    else
+        loss += bk_cosine_loss(df, NULL, out, c->o, c->left, c->right, c->y, c->n_pairs);
     if (grads)
-        bk_pass_backward(c->pass, grads, c->prepared, df, sum > 0 ? 0.5 / sqrt(sum) : 0);
+        bk_pass_backward(c->pass, grads, word_grads ? &words : NULL, c->prepared, df, sum > 0 ? 0.5 / sqrt(sum) : 0);
+    if (word_grads)
+        net_case_spread(c, word_grads, &words);
     if (f)
-        memcpy(f, out, c->b * c->o * sizeof *f);
+        memcpy(f, out, c->b * row * sizeof *f);
     if (penalty)
         *penalty = sum;
     free(out);

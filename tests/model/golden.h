@@ -16,7 +16,7 @@ double *golden_find(const struct golden *g, size_t *count, const char *fmt, ...)
 /* A network and a batch. */
 struct net_case {
     struct bk_net_config cfg;
-    size_t n_params, o, n_words, b, n_pairs;
+    size_t n_params, o, sides, n_words, b, n_pairs;
     bk_real *params, *words;
     struct bk_seq seqs[8];
     uint32_t *left, *right;
@@ -26,13 +26,16 @@ struct net_case {
     struct bk_prepared *prepared;
     struct bk_pass *pass;
 };
-/* A small case of the file; `name` is the aff text too. */
+/* A small case of the file; `name` is the aff text too, behind "compat:" where the network is that of SAFE's program. */
 void net_case_load(struct net_case *c, const struct golden *g, const char *name);
 /* The same batch under another aff, with weights drawn from (-1, 1). */
 void net_case_change(struct net_case *c, const char *aff);
 void net_case_free(struct net_case *c);
-/* sum (cos - y)^2 + sqrt(penalty). f (b x o), penalty and grads (n_params, added to) may be NULL. */
-double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads);
+/* sum (score - y)^2 + sqrt(penalty), the cosine or, under compat, the dot product and the penalty of the right functions. f (b x sides o),
+ * penalty, grads (n_params, added to) and word_grads (n_words x d, only with grads) may be NULL. */
+double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads, bk_real *word_grads);
+/* word_grads (n_words x d) = g, zero elsewhere. */
+void net_case_spread(const struct net_case *c, bk_real *word_grads, const struct bk_word_grads *g);
 
 /* |a - b| <= tol * (1 + |b|), or the test fails and says which. */
 void assert_near(double a, double b, double tol, const char *what, size_t index);

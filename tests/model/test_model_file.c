@@ -58,6 +58,7 @@ struct small {
     float *vectors, *params;
 };
 
+/* aff behind "compat:" gives the form of SAFE's program. */
 static struct small small_new(const char *aff)
 {
     struct small s = {0};
@@ -66,7 +67,8 @@ static struct small small_new(const char *aff)
     bk_rng_seed(&rng, 4, 4);
     strcpy(s.m.kind, "mffa");
     s.m.net = (struct bk_net_config){.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12};
-    assert_int_equal(bk_net_config_set_aff(&s.m.net, aff, &err), BK_OK);
+    s.m.net.compat_safe = strncmp(aff, "compat:", 7) == 0;
+    assert_int_equal(bk_net_config_set_aff(&s.m.net, aff + (s.m.net.compat_safe ? 7 : 0), &err), BK_OK);
     s.m.archs = 1u << BK_ARCH_AMD64 | 1u << BK_ARCH_ARM;
     s.words = bk_strtab_new();
     const char *first[] = {"", "X_UNK", "A_UNK"};
@@ -129,9 +131,9 @@ static void check_same(const struct bk_model *a, const struct bk_model *b, bool 
 
 static void test_round_trip(void **state)
 {
-    const char *affs[] = {"none", "p", "q", "residual+scale+norm+linear"};
+    const char *affs[] = {"none", "p", "q", "residual+scale+norm+linear", "compat:p", "compat:none+norm"};
     char *path = temp_path(state, "m");
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 6; i++)
         for (int half = 0; half < 2; half++) {
             struct small s = small_new(affs[i]);
             struct bk_model *m;
@@ -333,6 +335,29 @@ static void test_lies_in_entries(void **state)
     assert_int_equal(open_with(state, path, "provenance", "{\"a\":1}\0", 8, &err), BK_EFORMAT);
     assert_int_equal(open_with(state, path, "provenance", "{\"a\":\"\xff\"}", 9, &err), BK_EFORMAT);
     small_free(&s);
+    free(path);
+}
+
+/* A program that knows version 1 alone would take the wrong way through such a network: it must refuse it. */
+static void test_compat(void **state)
+{
+    char *path = temp_path(state, "m");
+    struct bk_error err;
+    struct bk_pack *p;
+    for (int compat = 0; compat < 2; compat++) {
+        struct small s = small_new(compat ? "compat:none" : "none");
+        assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
+        assert_int_equal(bk_pack_open(&p, path, "modl", 1, &err), compat ? BK_EUNSUPPORTED : BK_OK);
+        bk_pack_close(p);
+        small_free(&s);
+    }
+    assert_int_equal(open_with(state, path, "compat", "safe", 5, &err), BK_OK);
+    assert_int_equal(open_with(state, path, "compat", "safe", 4, &err), BK_EFORMAT);
+    assert_non_null(strstr(err.message, "compat"));
+    assert_int_equal(open_with(state, path, "compat", "safe\0", 6, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "compat", "gemini", 7, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "compat", "", 0, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "net.dense.wo2.right.bias", NULL, 0, &err), BK_EFORMAT);
     free(path);
 }
 
@@ -560,7 +585,8 @@ static void test_embed(void **state)
     assert_int_equal(bk_prepared_new(&w, &s.m.net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, s.params, 1);
     for (size_t i = 0; i < N_FUNCS; i++) {
-        assert_int_equal(bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, &err), BK_OK);
+        assert_int_equal(bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, NULL, &err),
+                         BK_OK);
         double norm = 0;
         for (size_t k = 0; k < o; k++)
             norm += (double)alone[k] * alone[k];
@@ -580,6 +606,45 @@ static void test_embed(void **state)
     free(again);
     free(in);
     small_free(&s);
+}
+
+/* The clean form enters a pair with its unit vector on either side, that of SAFE's program with what its two heads give; its unit vector is
+ * that of the left one. */
+static void test_embed_pairs(void **state)
+{
+    (void)state;
+    for (int compat = 0; compat < 2; compat++) {
+        struct small s = small_new(compat ? "compat:none" : "none");
+        struct inputs *in = inputs_new();
+        struct bk_error err;
+        struct bk_pass *pass;
+        struct bk_prepared *w;
+        size_t o = bk_net_outputs(&s.m.net);
+        float *unit = calloc(N_FUNCS, o * sizeof *unit), *pairs = calloc(N_FUNCS, 2 * o * sizeof *pairs), alone[16];
+        assert_int_equal(bk_model_embed(unit, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed_pairs(pairs, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_pass_new(&pass, &s.m.net, &err), BK_OK);
+        assert_int_equal(bk_prepared_new(&w, &s.m.net, BK_FULL, false, &err), BK_OK);
+        bk_prepare(w, s.params, 1);
+        for (size_t i = 0; i < N_FUNCS; i++) {
+            const float *left = pairs + 2 * i * o, *right = left + o;
+            double norm = 0;
+            for (size_t k = 0; k < o; k++)
+                norm += (double)left[k] * (double)left[k];
+            for (size_t k = 0; k < o; k++)
+                assert_true(fabs((double)unit[i * o + k] - (norm > 0 ? left[k] / sqrt(norm) : 0)) < 1e-6);
+            assert_int_equal(
+                bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, NULL, &err), BK_OK);
+            assert_memory_equal(left, compat ? alone : unit + i * o, o * sizeof *left);
+            assert_memory_equal(right, compat ? alone + o : unit + i * o, o * sizeof *right);
+        }
+        bk_pass_free(pass);
+        bk_prepared_free(w);
+        free(unit);
+        free(pairs);
+        free(in);
+        small_free(&s);
+    }
 }
 
 /* In eight bits the vectors are nearly the same, and as independent of threads and neighbours. */
@@ -630,16 +695,19 @@ static void test_embed_cut(void **state)
 static void test_embed_overflow(void **state)
 {
     (void)state;
-    struct small s = small_new("p");
-    struct inputs *in = inputs_new();
-    struct bk_error err;
-    for (size_t i = 0; i < bk_net_n_params(&s.m.net); i++)
-        s.params[i] = 3e38f;
-    float *out = calloc(N_FUNCS, bk_net_outputs(&s.m.net) * sizeof *out);
-    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
-    free(out);
-    free(in);
-    small_free(&s);
+    for (int compat = 0; compat < 2; compat++) {
+        struct small s = small_new(compat ? "compat:p" : "p");
+        struct inputs *in = inputs_new();
+        struct bk_error err;
+        for (size_t i = 0; i < bk_net_n_params(&s.m.net); i++)
+            s.params[i] = 3e38f;
+        float *out = calloc(N_FUNCS, 2 * bk_net_outputs(&s.m.net) * sizeof *out);
+        assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
+        assert_int_equal(bk_model_embed_pairs(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
+        free(out);
+        free(in);
+        small_free(&s);
+    }
 }
 
 int main(void)
@@ -653,12 +721,14 @@ int main(void)
         IN_DIR(test_cut_off),
         IN_DIR(test_lies_in_config),
         IN_DIR(test_lies_in_entries),
+        IN_DIR(test_compat),
         cmocka_unit_test(test_lies_in_vocabulary),
         IN_DIR(test_no_index),
         IN_DIR(test_index_of_other_words),
         IN_DIR(test_vectors),
         IN_DIR(test_vectors_all_halves),
         cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_embed_pairs),
         cmocka_unit_test(test_embed_int8),
         cmocka_unit_test(test_embed_cut),
         cmocka_unit_test(test_embed_overflow),

@@ -19,22 +19,24 @@ enum { N_WORDS = 60, B = 9 };
 
 struct world {
     struct bk_net_config cfg;
-    size_t n_params, o;
+    size_t n_params, o; /* o: of all sides */
     bk_real *params, *words, *f, *df;
     struct bk_prepared *prepared;
     uint32_t ids[B][64];
     struct bk_seq seqs[B];
 };
 
+/* aff behind "compat:" gives the form of SAFE's program. */
 static void world_init(struct world *w, const char *aff)
 {
     static const size_t lengths[B] = {12, 1, 0, 33, 64, 2, 40, 12, 7};
     struct bk_rng rng;
     struct bk_error err;
     w->cfg = (struct bk_net_config){.d = 20, .u = 18, .a = 23, .r = 5, .e = 31, .n = 14, .max_insns = 40};
-    assert_int_equal(bk_net_config_set_aff(&w->cfg, aff, &err), BK_OK);
+    w->cfg.compat_safe = strncmp(aff, "compat:", 7) == 0;
+    assert_int_equal(bk_net_config_set_aff(&w->cfg, aff + (w->cfg.compat_safe ? 7 : 0), &err), BK_OK);
     w->n_params = bk_net_n_params(&w->cfg);
-    w->o = bk_net_outputs(&w->cfg);
+    w->o = bk_net_outputs(&w->cfg) * bk_net_sides(&w->cfg);
     w->params = bk_calloc(w->n_params, sizeof *w->params);
     w->words = bk_calloc((size_t)N_WORDS * w->cfg.d, sizeof *w->words);
     w->f = bk_calloc(B * w->o, sizeof *w->f);
@@ -72,9 +74,10 @@ static void pass_once(const struct world *w, bk_real *f, bk_real *grads, const b
     double penalty;
     assert_int_equal(bk_pass_new(&p, &w->cfg, &err), BK_OK);
     bk_prepare(w->prepared, w->params, 1);
-    assert_int_equal(bk_pass_forward(p, f, w->prepared, w->words, N_WORDS, seqs, b, grads != NULL, &penalty, &err), 0);
+    assert_int_equal(
+        bk_pass_forward(p, f, w->prepared, w->words, N_WORDS, seqs, b, grads != NULL, NULL, &penalty, &err), 0);
     if (grads)
-        bk_pass_backward(p, grads, w->prepared, df, 0.3);
+        bk_pass_backward(p, grads, NULL, w->prepared, df, 0.3);
     bk_pass_free(p);
 }
 
@@ -84,7 +87,8 @@ static void assert_all_near(const bk_real *a, const bk_real *b, size_t n, const 
         assert_near((double)a[i], (double)b[i], tol, what, i);
 }
 
-static const char *const affs[] = {"none", "matrix", "residual+scale+norm+linear", "gate+scale", "p", "q"};
+static const char *const affs[] = {"none",     "matrix",   "residual+scale+norm+linear", "gate+scale", "p", "q",
+                                   "compat:p", "compat:q", "compat:residual+norm+linear"};
 enum { N_AFFS = sizeof affs / sizeof *affs };
 
 static void test_alone_as_in_batch(void **state)
@@ -125,7 +129,8 @@ static void test_sharp_attention(void **state)
             w.params[t[k].offset + i] *= (bk_real)1e6;
     assert_int_equal(bk_pass_new(&p, &w.cfg, &err), BK_OK);
     bk_prepare(w.prepared, w.params, 1);
-    assert_int_equal(bk_pass_forward(p, w.f, w.prepared, w.words, N_WORDS, w.seqs, B, false, &penalty, &err), BK_OK);
+    assert_int_equal(bk_pass_forward(p, w.f, w.prepared, w.words, N_WORDS, w.seqs, B, false, NULL, &penalty, &err),
+                     BK_OK);
     assert_true(fabs(penalty - round(penalty)) < 1e-3);
     bk_pass_free(p);
     world_done(&w);
@@ -197,6 +202,42 @@ static void test_empty(void **state)
     }
 }
 
+/* Functions that fill all positions have nothing that a mask would hide; with the same weights on both sides the form of SAFE's
+ * program gives them the vector of the clean form, and any shorter one another. */
+static void test_compat_without_padding(void **state)
+{
+    (void)state;
+    struct world clean, compat;
+    struct bk_tensor from[BK_NET_MAX_TENSORS], to[BK_NET_MAX_TENSORS];
+    world_init(&clean, "none+norm");
+    world_init(&compat, "compat:none+norm");
+    size_t n_from = bk_net_tensors(from, &clean.cfg), n_to = bk_net_tensors(to, &compat.cfg);
+    assert_int_equal(n_to, n_from + 4);
+    memcpy(compat.words, clean.words, (size_t)N_WORDS * clean.cfg.d * sizeof *clean.words);
+    for (size_t k = 0; k < n_to; k++) {
+        char name[32]; /* without ".right" */
+        const char *right = strstr(to[k].name, ".right");
+        snprintf(name, sizeof name, "%.*s%s", (int)(right ? right - to[k].name : 31), to[k].name,
+                 right ? right + 6 : "");
+        for (size_t i = 0; i < n_from; i++)
+            if (strcmp(name, from[i].name) == 0)
+                memcpy(compat.params + to[k].offset, clean.params + from[i].offset,
+                       to[k].rows * to[k].cols * sizeof *clean.params);
+    }
+    pass_once(&clean, clean.f, NULL, NULL, clean.seqs, B);
+    pass_once(&compat, compat.f, NULL, NULL, clean.seqs, B);
+    for (size_t i = 0; i < B; i++)
+        for (size_t side = 0; side < 2; side++) {
+            const bk_real *a = compat.f + (2 * i + side) * clean.o, *b = clean.f + i * clean.o;
+            if (clean.seqs[i].n >= clean.cfg.max_insns || clean.seqs[i].n == 0)
+                assert_all_near(a, b, clean.o, "no padding");
+            else
+                assert_memory_not_equal(a, b, clean.o * sizeof *a);
+        }
+    world_done(&clean);
+    world_done(&compat);
+}
+
 /* One pass used again and again, for batches that grow and shrink, gives to the bit what a new one gives. */
 static void test_deterministic(void **state)
 {
@@ -214,8 +255,8 @@ static void test_deterministic(void **state)
         size_t n = b == 5 ? 1 : b;
         memset(g1, 0, w.n_params * sizeof *g1);
         memset(g2, 0, w.n_params * sizeof *g2);
-        assert_int_equal(bk_pass_forward(p, f, w.prepared, w.words, N_WORDS, w.seqs, n, true, NULL, &err), BK_OK);
-        bk_pass_backward(p, g1, w.prepared, w.df, 0.3);
+        assert_int_equal(bk_pass_forward(p, f, w.prepared, w.words, N_WORDS, w.seqs, n, true, NULL, NULL, &err), BK_OK);
+        bk_pass_backward(p, g1, NULL, w.prepared, w.df, 0.3);
         pass_once(&w, w.f, g2, w.df, w.seqs, n);
         assert_memory_equal(f, w.f, n * w.o * sizeof *f);
         assert_memory_equal(g1, g2, w.n_params * sizeof *g1);
@@ -281,10 +322,10 @@ static void test_bad_ids(void **state)
     seqs[1] = (struct bk_seq){ids, 3};
     assert_int_equal(bk_pass_new(&p, &w.cfg, &err), BK_OK);
     bk_prepare(w.prepared, w.params, 1);
-    assert_int_equal(bk_pass_forward(p, w.f, w.prepared, w.words, N_WORDS, seqs, 2, true, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_pass_forward(p, w.f, w.prepared, w.words, N_WORDS, seqs, 2, true, NULL, NULL, &err), BK_EINVAL);
     assert_non_null(strstr(err.message, "word 1 of function 1"));
     ids[1] = N_WORDS - 1;
-    assert_int_equal(bk_pass_forward(p, w.f, w.prepared, w.words, N_WORDS, seqs, 2, true, NULL, &err), BK_OK);
+    assert_int_equal(bk_pass_forward(p, w.f, w.prepared, w.words, N_WORDS, seqs, 2, true, NULL, NULL, &err), BK_OK);
     bk_pass_free(p);
     world_done(&w);
 }
@@ -322,6 +363,11 @@ static void test_counts(void **state)
     assert_int_equal(bk_net_config_set_aff(&mffa, "residual+linear", &err), BK_OK);
     assert_int_equal(bk_net_n_params(&mffa), 2274900 + 20100 + 200 * 100 + 100);
     assert_int_equal(bk_net_outputs(&mffa), 100);
+    safe.compat_safe = true;
+    assert_int_equal(count_of(&safe, "dense."), 2 * 2202100);
+    assert_int_equal(bk_net_n_params(&safe), 2274900 + 2202100);
+    assert_int_equal(bk_net_outputs(&safe), 100);
+    assert_int_equal(bk_net_sides(&safe), 2);
 }
 
 /* The tensors fill the block without gap or overlap, and begin as they should. */
@@ -407,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_sharp_attention),
         cmocka_unit_test(test_long_is_cut),
         cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_compat_without_padding),
         cmocka_unit_test(test_deterministic),
         cmocka_unit_test(test_half_weights),
         cmocka_unit_test(test_bad_ids),

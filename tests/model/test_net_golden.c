@@ -21,13 +21,13 @@ static void check_case(const char *name)
     size_t n;
     golden_open(&g, golden_path);
     net_case_load(&c, &g, name);
-    bk_real *f = bk_calloc(c.b * c.o, sizeof *f), *grads = bk_calloc(c.n_params, sizeof *grads);
-    assert_non_null(f);
-    assert_non_null(grads);
-    double penalty, loss = net_case_loss(&c, f, &penalty, grads);
+    bk_real *f = bk_calloc(c.b * c.sides * c.o, sizeof *f), *grads = bk_calloc(c.n_params, sizeof *grads);
+    bk_real *word_grads = bk_calloc(c.n_words * c.cfg.d, sizeof *word_grads);
+    assert_true(f && grads && word_grads);
+    double penalty, loss = net_case_loss(&c, f, &penalty, grads, word_grads);
 
     double *expect = golden_find(&g, &n, "%s/f", name);
-    assert_int_equal(n, c.b * c.o);
+    assert_int_equal(n, c.b * c.sides * c.o);
     for (size_t i = 0; i < n; i++)
         assert_near((double)f[i], expect[i], tol, "f", i);
     free(expect);
@@ -45,6 +45,12 @@ static void check_case(const char *name)
             assert_near((double)grads[t->offset + i], expect[i], 5 * tol, t->name, i);
         free(expect);
     }
+    expect = golden_find(&g, &n, "%s/grad_words", name);
+    assert_int_equal(n, c.n_words * c.cfg.d);
+    for (size_t i = 0; i < n; i++)
+        assert_near((double)word_grads[i], expect[i], 5 * tol, "words", i);
+    free(expect);
+    free(word_grads);
 
 #ifdef BK_REAL_DOUBLE /* in float, the direction of a gradient near zero is noise, and Adam's step has no length but its rate */
     bk_real *m = bk_calloc(c.n_params, sizeof *m), *v = bk_calloc(c.n_params, sizeof *v);
@@ -52,7 +58,7 @@ static void check_case(const char *name)
     assert_non_null(v);
     for (uint64_t step = 1; step <= 10; step++) {
         if (step > 1)
-            net_case_loss(&c, NULL, NULL, grads);
+            net_case_loss(&c, NULL, NULL, grads, NULL);
         bk_adam(c.params, m, v, &grads, 1, 0, c.n_params, step, 0.001);
     }
     for (size_t k = 0; k < c.n_tensors; k++) {
@@ -128,7 +134,7 @@ static void test_paper_size(void **state)
     assert_int_equal(bk_prepared_new(&prepared, &cfg, BK_FULL, false, &err), BK_OK);
     bk_prepare(prepared, params, 1);
     assert_int_equal(bk_pass_new(&pass, &cfg, &err), BK_OK);
-    assert_int_equal(bk_pass_forward(pass, f, prepared, words, N_WORDS, seqs, B, false, &penalty, &err), BK_OK);
+    assert_int_equal(bk_pass_forward(pass, f, prepared, words, N_WORDS, seqs, B, false, NULL, &penalty, &err), BK_OK);
     double *expect = golden_find(&g, &n, "paper/f");
     assert_int_equal(n, B * bk_net_outputs(&cfg));
     for (size_t i = 0; i < n; i++)
@@ -200,7 +206,11 @@ int main(int argc, char **argv)
                                         "matrix+scale",
                                         "gate+scale",
                                         "residual+scale+norm+linear",
-                                        "none+norm+linear"};
+                                        "none+norm+linear",
+                                        "compat:p",
+                                        "compat:none+norm",
+                                        "compat:matrix+linear",
+                                        "compat:q"};
     enum { N = sizeof cases / sizeof *cases };
     struct CMUnitTest tests[N + 2];
     golden_path = argc > 1 ? argv[1] : "golden.bin";

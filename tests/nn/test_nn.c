@@ -403,6 +403,24 @@ static void test_cosine_loss_by_hand(void **state)
     assert_true(fabs((double)df[0] - 2 * -0.04 * (4 - 0.96 * 3) / 25) < 1e-7);
     assert_true(fabs((double)df[1] - 2 * -0.04 * (3 - 0.96 * 4) / 25) < 1e-7);
     assert_true(df[4] == 0 && df[5] == 0);
+    /* What is no number, or has no length that is one, is not taken for a zero vector. */
+    for (int i = 0; i < 2; i++) {
+        const bk_real bad[4] = {3, 4, (bk_real)(i ? INFINITY : NAN), 1};
+        assert_true(isnan(bk_cosine_loss(df, NULL, bad, 2, left, right, y, 1)));
+    }
+}
+
+/* Left of the first and right of the second row: (1,2).(7,8) = 23, wanted 1. */
+static void test_dot_loss_by_hand(void **state)
+{
+    const bk_real f[8] = {1, 2, 3, 4, 5, 6, 7, 8}, expect[8] = {308, 352, 0, 0, 0, 0, 44, 88};
+    bk_real df[8] = {0};
+    const uint32_t left = 0, right = 1;
+    const int8_t y = 1;
+    (void)state;
+    assert_true(bk_dot_loss(df, f, 2, &left, &right, &y, 1) == 22 * 22);
+    for (size_t i = 0; i < 8; i++)
+        assert_true(df[i] == expect[i]);
 }
 
 /* With every pair of one label nothing is left to tell apart; a zero vector has no gradient. */
@@ -460,12 +478,18 @@ static void test_adam(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_functions),      cmocka_unit_test(test_ends_of_the_line),
-        cmocka_unit_test(test_tables_agree),   cmocka_unit_test(test_cosine_loss_by_hand),
-        cmocka_unit_test(test_contrast_edges), cmocka_unit_test(test_adam),
-        cmocka_unit_test(test_products),       cmocka_unit_test(test_brief),
+        cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_ends_of_the_line),
+        cmocka_unit_test(test_tables_agree),
+        cmocka_unit_test(test_cosine_loss_by_hand),
+        cmocka_unit_test(test_dot_loss_by_hand),
+        cmocka_unit_test(test_contrast_edges),
+        cmocka_unit_test(test_adam),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_brief),
 #ifndef BK_REAL_DOUBLE
-        cmocka_unit_test(test_half_products),  cmocka_unit_test(test_half_fits),
+        cmocka_unit_test(test_half_products),
+        cmocka_unit_test(test_half_fits),
         cmocka_unit_test(test_half_weights),
 #endif
     };

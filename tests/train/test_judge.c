@@ -265,7 +265,7 @@ struct small_model {
     float *vectors, *params;
 };
 
-static struct small_model *model_new(const struct toy *t)
+static struct small_model *model_new(const struct toy *t, bool compat)
 {
     struct small_model *s = calloc(1, sizeof *s);
     assert_true(bk_net_config_default(&s->m.net, "safe"));
@@ -276,6 +276,7 @@ static struct small_model *model_new(const struct toy *t)
     s->m.net.e = 12;
     s->m.net.n = 10;
     s->m.net.max_insns = 12;
+    s->m.net.compat_safe = compat;
     strcpy(s->m.kind, "safe");
     s->m.archs = 1u << BK_ARCH_AMD64;
     s->words = bk_strtab_new();
@@ -312,11 +313,11 @@ static void model_free(struct small_model *s)
     free(s);
 }
 
-/* The vector of each function of the group, word by word through the model's vocabulary. */
+/* Both vectors of each function of the group, word by word through the model's vocabulary. */
 static float *plain_vectors(double *unknown, const struct toy *t, const struct bk_group *g, const struct bk_model *m)
 {
     size_t dim = bk_net_outputs(&m->net), seen = 0;
-    float *v = calloc(g->n * dim, sizeof *v);
+    float *v = calloc(g->n * 2 * dim, sizeof *v);
     *unknown = 0;
     for (size_t k = 0; k < g->n; k++) {
         uint32_t ids[64];
@@ -331,7 +332,7 @@ static float *plain_vectors(double *unknown, const struct toy *t, const struct b
         }
         seen += f->n_words < m->net.max_insns ? f->n_words : m->net.max_insns;
         struct bk_seq seq = {ids, f->n_words};
-        assert_int_equal(bk_model_embed(v + k * dim, m, &seq, 1, BK_FULL, 1, NULL, NULL, NULL), BK_OK);
+        assert_int_equal(bk_model_embed_pairs(v + k * 2 * dim, m, &seq, 1, BK_FULL, 1, NULL, NULL, NULL), BK_OK);
     }
     *unknown /= (double)seen;
     return v;
@@ -347,16 +348,15 @@ static double vector_score(const void *ctx, uint32_t a, uint32_t b)
     const struct plain *p = ctx;
     double sum = 0;
     for (size_t k = 0; k < p->dim; k++)
-        sum += (double)p->v[a * p->dim + k] * p->v[b * p->dim + k];
+        sum += (double)p->v[a * 2 * p->dim + k] * p->v[b * 2 * p->dim + p->dim + k];
     return sum;
 }
 
-static void network_is_judged_by_its_vectors(void **state)
+static void judged_by_vectors(bool compat)
 {
-    (void)state;
     struct toy *t = toy_new(80, 2, false, 4, 16);
     t->d.info.hash = 0xabcd;
-    struct small_model *s = model_new(t);
+    struct small_model *s = model_new(t, compat);
     struct bk_trial_options ask = {.seed = 4};
     assert_int_equal(bk_model_split(&ask.split, &s->m, &t->d, NULL), BK_OK);
     struct bk_trial *trial = draw(t, &ask);
@@ -378,11 +378,18 @@ static void network_is_judged_by_its_vectors(void **state)
     toy_free(t);
 }
 
+static void network_is_judged_by_its_vectors(void **state)
+{
+    (void)state;
+    judged_by_vectors(false);
+    judged_by_vectors(true); /* a left and a right vector */
+}
+
 static void foreign_model_is_refused(void **state)
 {
     (void)state;
     struct toy *t = toy_new(80, 2, false, 4, 16);
-    struct small_model *s = model_new(t);
+    struct small_model *s = model_new(t, false);
     struct bk_trial_options ask = {.split = half, .seed = 4};
     const struct bk_subject subject = {.model = &s->m};
     const struct bk_judge_options opt = {.threads = 1};
@@ -407,7 +414,7 @@ static void a_vector_that_is_no_number_is_refused(void **state)
 {
     (void)state;
     struct toy *t = toy_new(80, 2, false, 4, 16);
-    struct small_model *s = model_new(t);
+    struct small_model *s = model_new(t, false);
     struct bk_trial_options ask = {.split = half, .seed = 4};
     const struct bk_subject subject = {.model = &s->m};
     const struct bk_judge_options opt = {.threads = 1};

@@ -62,14 +62,17 @@ static int train(const struct bk_dataset *d, const char *vectors, const char *ou
 static void test_learns(void **state)
 {
     static const struct {
-        const char *kind, *aff, *loss;
+        const char *kind, *aff, *loss, *vectors, *compat;
         double rate, auc;
-    } how[] = {{"mffa", "none", "pairs", 0.001, 0.7},
-               {"safe", NULL, "pairs", 0.001, 0.55},
-               {"mffa", "q", "contrastive", 0.003, 0.95}};
+    } how[] = {{"mffa", "none", "pairs", "frozen", "none", 0.001, 0.7},
+               {"safe", NULL, "pairs", "frozen", "none", 0.001, 0.55},
+               {"mffa", "q", "contrastive", "frozen", "none", 0.003, 0.95},
+               {"mffa", "q", "contrastive", "random", "none", 0.003, 0.7},
+               {"safe", NULL, "pairs", "trainable", "safe", 0.001, 0.55},
+               {"mffa", "none+norm", "pairs", "frozen", "safe", 0.001, 0.55}};
     struct planted *p = planted_new(150, 3, 2, 21);
     char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
         struct seen seen = {0};
         struct bk_error err;
         struct bk_model *m;
@@ -77,6 +80,8 @@ static void test_learns(void **state)
         opt.kind = how[i].kind;
         opt.aff = how[i].aff;
         opt.loss = how[i].loss;
+        opt.vectors = how[i].vectors;
+        opt.compat = how[i].compat;
         opt.rate = how[i].rate;
         opt.epochs = 4;
         assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
@@ -87,8 +92,8 @@ static void test_learns(void **state)
             assert_true(seen.epoch[e].best == (seen.epoch[e].validation_auc > best));
             best = fmax(best, seen.epoch[e].validation_auc);
         }
-        print_message("%s %s: loss %.3f to %.3f, validation AUC %.3f\n", how[i].kind, how[i].loss, seen.epoch[0].loss,
-                      seen.epoch[3].loss, best);
+        print_message("%s %s %s compat %s: loss %.3f to %.3f, validation AUC %.3f\n", how[i].kind, how[i].loss,
+                      how[i].vectors, how[i].compat, seen.epoch[0].loss, seen.epoch[3].loss, best);
         assert_true(seen.epoch[3].loss < 0.9 * seen.epoch[0].loss);
         assert_true(best > how[i].auc);
         assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
@@ -100,6 +105,7 @@ static void test_learns(void **state)
         assert_int_equal(json_integer_value(json_object_get(j, "epochs")), 4);
         assert_int_equal(json_array_size(json_object_get(j, "history")), 4);
         assert_string_equal(json_string_value(json_object_get(json_object_get(j, "training"), "loss")), how[i].loss);
+        assert_true(m->net.compat_safe == (strcmp(how[i].compat, "safe") == 0));
         json_decref(j);
         bk_model_close(m);
     }
@@ -108,8 +114,23 @@ static void test_learns(void **state)
     planted_free(p);
 }
 
-/* The sharded batch against the same batch as one: its penalty is one norm over all its attention, its loss the mean over its pairs. */
-static void test_first_batch(void **state)
+/* (score - y)^2 of a pair whose functions gave the rows x and y: the cosine, or the product of left and right. */
+static double pair_loss(const float *x, const float *y, size_t o, bool compat, int want)
+{
+    double xy = 0, xx = 0, yy = 0;
+    for (size_t k = 0; k < o; k++) {
+        double a = (double)x[k], b = (double)(compat ? y[o + k] : y[k]);
+        xy += a * b;
+        xx += a * a;
+        yy += b * b;
+    }
+    double miss = (compat ? xy : xy / sqrt(xx * yy)) - want;
+    return miss * miss;
+}
+
+/* The sharded batch against the same batch as one: its penalty is one norm over all its attention, under compat over the right sides of its
+ * pairs; its loss the mean over its pairs. */
+static void first_batch(void **state, bool compat)
 {
     struct planted *p = planted_new(60, 4, 1, 22);
     char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
@@ -122,6 +143,7 @@ static void test_first_batch(void **state)
     opt.pairs_per_epoch = 200;
     opt.epochs = 1;
     opt.rate = 1e-12; /* the weights stay at their start */
+    opt.compat = compat ? "safe" : NULL;
     assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
     assert_int_equal(seen.epoch[0].pairs, 200);
 
@@ -149,25 +171,20 @@ static void test_first_batch(void **state)
     }
     struct bk_pass *pass;
     struct bk_prepared *w;
-    size_t o = bk_net_outputs(&m->net);
-    float *f = calloc(200, o * sizeof *f);
+    size_t o = bk_net_outputs(&m->net), row = o * bk_net_sides(&m->net);
+    float *f = calloc(200, row * sizeof *f), weight[200] = {0};
     double penalty, loss = 0;
+    assert_int_equal(row, compat ? 2 * o : o);
+    for (size_t i = 0; i < b.n_pairs; i++)
+        weight[b.right[i]]++;
     assert_int_equal(bk_pass_new(&pass, &m->net, &err), BK_OK);
     assert_int_equal(bk_prepared_new(&w, &m->net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, m->params, 1);
-    assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, &penalty, &err),
+    assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, compat ? weight : NULL,
+                                     &penalty, &err),
                      BK_OK);
-    for (size_t i = 0; i < b.n_pairs; i++) {
-        const float *x = f + b.left[i] * o, *y = f + b.right[i] * o;
-        double xy = 0, xx = 0, yy = 0;
-        for (size_t k = 0; k < o; k++) {
-            xy += (double)x[k] * y[k];
-            xx += (double)x[k] * x[k];
-            yy += (double)y[k] * y[k];
-        }
-        double miss = xy / sqrt(xx * yy) - b.y[i];
-        loss += miss * miss;
-    }
+    for (size_t i = 0; i < b.n_pairs; i++)
+        loss += pair_loss(f + b.left[i] * row, f + b.right[i] * row, o, compat, b.y[i]);
     assert_true(fabs(seen.epoch[0].penalty - sqrt(penalty)) < 1e-4 * sqrt(penalty));
     assert_true(fabs(seen.epoch[0].loss - loss / 200) < 1e-5);
     bk_pass_free(pass);
@@ -185,6 +202,16 @@ static void test_first_batch(void **state)
     planted_free(p);
 }
 
+static void test_first_batch(void **state)
+{
+    first_batch(state, false);
+}
+
+static void test_first_batch_compat(void **state)
+{
+    first_batch(state, true);
+}
+
 static void assert_same_file(const char *a, const char *b)
 {
     size_t n, m;
@@ -193,6 +220,178 @@ static void assert_same_file(const char *a, const char *b)
     assert_memory_equal(x, y, n);
     free(x);
     free(y);
+}
+
+/* The AUC that is told, from the model and the definition: the share of (similar, dissimilar) pairs of pairs in the right order. */
+static void test_validation(void **state)
+{
+    struct planted *p = planted_new(60, 2, 2, 30);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    for (int compat = 0; compat < 2; compat++) {
+        struct seen seen = {0};
+        struct bk_error err;
+        struct bk_model *m;
+        struct bk_group g;
+        struct bk_pairs pairs;
+        struct bk_train_options opt = small_options(&seen);
+        uint8_t *part = calloc(p->d.n, 1);
+        uint32_t *map = calloc(bk_strtab_count(p->d.words), sizeof *map),
+                 *ids = calloc(p->d.n, sizeof(uint32_t[PLANTED_LONGEST]));
+        opt.aff = "none";
+        opt.compat = compat ? "safe" : NULL;
+        opt.epochs = 1;
+        assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+        assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
+        assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
+        assert_int_equal(bk_group_init(&g, &p->d, part, BK_PART_VALIDATION, 0, &err), BK_OK);
+        assert_int_equal(bk_pairs_fixed(&pairs, &g, 0, opt.seed, &err), BK_OK);
+        bk_words_map(map, &p->d, m->words);
+        struct bk_seq *seq = calloc(g.n, sizeof *seq);
+        for (size_t i = 0; i < g.n; i++) {
+            const struct bk_data_func *f = &p->d.v[g.v[i]];
+            seq[i] = (struct bk_seq){ids + i * PLANTED_LONGEST, f->n_words};
+            for (size_t k = 0; k < f->n_words; k++)
+                ids[i * PLANTED_LONGEST + k] = map[f->words[k]];
+        }
+        size_t o = bk_net_outputs(&m->net);
+        float *row = calloc(g.n, 2 * o * sizeof *row);
+        double *score = calloc(pairs.n, sizeof *score), right = 0, all = 0;
+        assert_int_equal(bk_model_embed_pairs(row, m, seq, g.n, BK_FULL, 1, NULL, NULL, &err), BK_OK);
+        for (size_t i = 0; i < pairs.n; i++)
+            for (size_t k = 0; k < o; k++)
+                score[i] += (double)row[pairs.v[i].a * 2 * o + k] * (double)row[pairs.v[i].b * 2 * o + o + k];
+        for (size_t i = 0; i < pairs.n; i++)
+            for (size_t j = 0; j < pairs.n; j++)
+                if (pairs.v[i].similar && !pairs.v[j].similar) {
+                    right += score[i] > score[j] ? 1 : score[i] < score[j] ? 0 : 0.5;
+                    all++;
+                }
+        assert_true(all > 100 && fabs(seen.epoch[0].validation_auc - right / all) < 1e-3);
+        bk_pairs_done(&pairs);
+        bk_group_done(&g);
+        bk_model_close(m);
+        free(part);
+        free(map);
+        free(ids);
+        free(seq);
+        free(row);
+        free(score);
+    }
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
+/* Frozen, the model has i2v's vectors to the bit. Trainable ones begin there, random ones at another place with the same mean square; both
+ * move, but for the padding and words that no training function has. */
+static void test_vectors(void **state)
+{
+    static const char *const how[] = {"frozen", "trainable", "random"};
+    struct planted *p = planted_new(60, 2, 2, 27);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    struct bk_error err;
+    struct bk_vectors v;
+    assert_int_equal(bk_vectors_open(&v, vectors, &err), BK_OK);
+    size_t n = bk_strtab_count(v.words);
+    for (size_t i = 0; i < 3; i++)
+        for (int moved = 0; moved < 2; moved++) {
+            struct seen seen = {0};
+            struct bk_train_options opt = small_options(&seen);
+            struct bk_model *m;
+            double squares = 0, i2v = 0, largest = 0, steps = 0;
+            opt.aff = "none";
+            opt.vectors = how[i];
+            opt.rate = moved ? 0.001 : 1e-12;
+            assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+            assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
+            assert_non_null(strstr(m->provenance, how[i]));
+            for (uint32_t w = 0; w < n; w++) {
+                float x[16], length = 0;
+                assert_int_equal(bk_model_vectors(x, m, &w, 1, &err), BK_OK);
+                if (i == 0)
+                    assert_memory_equal(x, v.v + w * 16, sizeof x);
+                for (size_t k = 0; k < 16; k++) {
+                    double from = (double)v.v[w * 16 + k], to = (double)x[k];
+                    squares += to * to;
+                    i2v += from * from;
+                    largest = fmax(largest, fabs(to - from));
+                    steps += fabs(to - from) > 1e-4;
+                    length += x[k] * x[k];
+                }
+                assert_true((w == 0) == (length == 0));
+            }
+            if (i == 1)
+                assert_true(moved ? steps > 0.5 * (double)n * 16 && largest < 0.1 : largest < 1e-6);
+            if (i == 2)
+                assert_true(largest > 0.1 && fabs(squares / i2v - 1) < 0.15);
+            bk_model_close(m);
+        }
+    bk_vectors_done(&v);
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
+/* The penalty falls where it is trained on, and hardly else; a network without attention has none to leave out. */
+static void test_no_penalty(void **state)
+{
+    struct planted *p = planted_new(60, 2, 2, 28);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    struct bk_error err;
+    struct seen seen = {0};
+    for (int aff = 0; aff < 2; aff++)
+        for (int without = 0; without < 2; without++) {
+            struct bk_train_options opt = small_options(&seen);
+            opt.aff = aff ? "p" : "q";
+            opt.epochs = 3;
+            opt.no_penalty = without;
+            assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+        }
+    const struct bk_train_epoch *q = seen.epoch, *with = q + 6, *without = with + 3;
+    for (size_t i = 0; i < 3; i++)
+        assert_true(q[i].penalty == 0 && q[3 + i].penalty == 0 && q[i].loss == q[3 + i].loss);
+    double fall = with[0].penalty - with[2].penalty, other = without[0].penalty - without[2].penalty;
+    assert_true(fall > 0.05 && other < fall / 3);
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
+/* Weights that leave the numbers behind: the trouble names the place, no model is written, and the epochs before are as good as ever. */
+static void test_diverges(void **state)
+{
+    struct planted *p = planted_new(60, 2, 2, 29);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m"), *straight = temp_path(state, "straight");
+    struct bk_error err;
+    struct seen seen = {0};
+    struct bk_train_options opt = small_options(&seen);
+    opt.kind = "safe";
+    opt.aff = NULL;
+    opt.compat = "safe"; /* dot products have no bound */
+    opt.rate = 0.99;
+    opt.pairs_per_epoch = 32; /* a batch an epoch */
+    opt.epochs = MAX_EPOCHS;
+    assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_ELIMIT);
+    size_t whole = seen.n;
+    char place[32];
+    snprintf(place, sizeof place, "epoch %zu: ", whole + 1);
+    assert_true(whole > 0 && whole < MAX_EPOCHS && strstr(err.message, place) && strstr(err.message, "rate"));
+    assert_null(fopen(out, "rb"));
+    opt.epochs = (unsigned)whole;
+    assert_int_equal(train(&p->d, vectors, straight, opt, &err), BK_OK);
+    opt.resume = true;
+    assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+    assert_same_file(out, straight);
+
+    opt = small_options(&seen);
+    opt.loss = "contrastive";
+    opt.temperature = 1e-39; /* cosines over it are infinite */
+    assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_ELIMIT);
+    assert_non_null(strstr(err.message, "epoch 1, batch 1: the loss is no number"));
+    free(vectors);
+    free(out);
+    free(straight);
+    planted_free(p);
 }
 
 static void test_threads(void **state)
@@ -205,6 +404,8 @@ static void test_threads(void **state)
         struct bk_train_options opt = small_options(&seen);
         opt.batch = 160; /* three shards */
         opt.aff = "none";
+        opt.compat = "safe";
+        opt.vectors = "trainable";
         opt.threads = threads;
         assert_int_equal(train(&p->d, vectors, threads == 1 ? one : other, opt, &err), BK_OK);
         if (threads > 1)
@@ -226,6 +427,7 @@ static void test_resume(void **state)
     struct seen seen = {0};
     struct bk_train_options opt = small_options(&seen);
     opt.epochs = 4;
+    opt.vectors = "trainable";
     assert_int_equal(train(&p->d, vectors, straight, opt, &err), BK_OK);
     opt.epochs = 2;
     assert_int_equal(train(&p->d, vectors, twice, opt, &err), BK_OK);
@@ -239,6 +441,11 @@ static void test_resume(void **state)
         assert_true(seen.epoch[4 + i].loss == seen.epoch[i].loss && seen.epoch[4 + i].pairs == seen.epoch[i].pairs);
         assert_true(seen.epoch[4 + i].validation_auc == seen.epoch[i].validation_auc);
     }
+    double seconds = 0; /* those of the first run count in the second */
+    for (size_t i = 4; i < 8; i++) {
+        seconds += seen.epoch[i].seconds;
+        assert_true(seen.epoch[i].seconds > 0 && fabs(seen.epoch[i].seconds_total - seconds) < 1e-9);
+    }
     assert_same_file(straight, twice);
     /* Done already: the model is written again, nothing is trained. */
     assert_int_equal(train(&p->d, vectors, twice, opt, &err), BK_OK);
@@ -249,14 +456,17 @@ static void test_resume(void **state)
 
     opt.epochs = 5;
     const struct bk_train_options good = opt;
-    struct bk_train_options bad[6] = {good, good, good, good, good, good};
+    struct bk_train_options bad[9] = {good, good, good, good, good, good, good, good, good};
+    bad[6].vectors = "random";
+    bad[7].no_penalty = true;
+    bad[8].compat = "safe";
     bad[0].seed++;
     bad[1].batch = 64;
     bad[2].split.seed++;
     bad[3].aff = "none";
     bad[4].loss = "contrastive";
     bad[5].pairs_per_epoch = 100;
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < 9; i++)
         assert_int_equal(train(&p->d, vectors, twice, bad[i], &err), BK_EMISMATCH);
     p->d.info.hash++;
     assert_int_equal(train(&p->d, vectors, twice, good, &err), BK_EMISMATCH);
@@ -285,7 +495,11 @@ static void test_refuses(void **state)
     struct bk_error err;
     struct seen seen = {0};
     const struct bk_train_options good = small_options(&seen);
-    struct bk_train_options bad[7] = {good, good, good, good, good, good, good};
+    struct bk_train_options bad[10] = {good, good, good, good, good, good, good, good, good, good};
+    bad[7].vectors = "thawed";
+    bad[8].compat = "gemini";
+    bad[9].compat = "safe"; /* with another loss */
+    bad[9].loss = "contrastive";
     bad[0].kind = "gnn";
     bad[1].aff = "nope";
     bad[2].kind = "safe"; /* with aff "q" */
@@ -293,7 +507,7 @@ static void test_refuses(void **state)
     bad[4].batch = 31;
     bad[5].rate = -1;
     bad[6].temperature = NAN;
-    for (size_t i = 0; i < 7; i++)
+    for (size_t i = 0; i < 10; i++)
         assert_int_equal(train(&p->d, vectors, out, bad[i], &err), BK_EINVAL);
     assert_int_equal(train(&p->d, out, out, good, &err), BK_EIO);
     /* Vectors of one processor, functions of two. */
@@ -334,8 +548,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_learns), TEST(test_first_batch), TEST(test_threads),
-        TEST(test_resume), TEST(test_refuses),     TEST(test_no_validation),
+        TEST(test_learns),  TEST(test_first_batch), TEST(test_first_batch_compat), TEST(test_validation),
+        TEST(test_vectors), TEST(test_no_penalty),  TEST(test_diverges),           TEST(test_threads),
+        TEST(test_resume),  TEST(test_refuses),     TEST(test_no_validation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
