@@ -129,7 +129,7 @@ END
 gone() {
     local i
     for ((i = 0; i < 600; i++)); do
-        ps -o stat= -p "$1" | grep -qv Z || return 0
+        case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null) in "" | Z*) return 0 ;; esac
         read -r -t 0.1 <&5
     done
     return 1
