@@ -136,6 +136,42 @@ static void test_sharp_attention(void **state)
     world_done(&w);
 }
 
+/* The same where padding is not masked: a hop with no score above 0 looks at the n padded positions alike and gives 1/n on the diagonal and
+ * beside every other such hop. */
+static void test_sharp_attention_padded(void **state)
+{
+    struct world w;
+    struct bk_pass *p;
+    struct bk_error err;
+    struct bk_tensor t[BK_NET_MAX_TENSORS];
+    size_t padded = 0;
+    (void)state;
+    world_init(&w, "compat:p");
+    for (size_t k = 0, n = bk_net_tensors(t, &w.cfg); k < n; k++)
+        for (size_t i = 0; strcmp(t[k].name, "attention.ws2") == 0 && i < t[k].rows * t[k].cols; i++)
+            w.params[t[k].offset + i] *= (bk_real)1e6;
+    assert_int_equal(bk_pass_new(&p, &w.cfg, &err), BK_OK);
+    bk_prepare(w.prepared, w.params, 1);
+    for (size_t i = 0; i < B; i++) {
+        double penalty, off = 1, n = w.seqs[i].n < w.cfg.max_insns ? (double)(w.cfg.max_insns - w.seqs[i].n) : 1;
+        assert_int_equal(
+            bk_pass_forward(p, w.f, w.prepared, w.words, N_WORDS, &w.seqs[i], 1, false, NULL, &penalty, &err), BK_OK);
+        size_t hops = 0;
+        for (size_t q = 0; q <= w.cfg.r; q++) {
+            double rest = penalty - (double)q * (1 - 1 / n) * (1 - 1 / n) - (double)(q * q - q) / (n * n);
+            if (fabs(rest - round(rest)) < off) {
+                off = fabs(rest - round(rest));
+                hops = q;
+            }
+        }
+        assert_true(off < 1e-4);
+        padded += n > 1 ? hops : 0;
+    }
+    assert_true(padded > 0);
+    bk_pass_free(p);
+    world_done(&w);
+}
+
 static void test_order(void **state)
 {
     struct world w;
@@ -451,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_alone_as_in_batch),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_sharp_attention),
+        cmocka_unit_test(test_sharp_attention_padded),
         cmocka_unit_test(test_long_is_cut),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_compat_without_padding),

@@ -144,6 +144,7 @@ static void first_batch(void **state, bool compat)
     opt.epochs = 1;
     opt.rate = 1e-12; /* the weights stay at their start */
     opt.compat = compat ? "safe" : NULL;
+    opt.max_insns = 25; /* some have padding, some not: their penalties are far apart */
     assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
     assert_int_equal(seen.epoch[0].pairs, 200);
 
@@ -167,7 +168,7 @@ static void first_batch(void **state, bool compat)
         const struct bk_data_func *f = &p->d.v[g.v[b.func[i]]];
         for (size_t k = 0; k < f->n_words; k++)
             ids[i][k] = map[f->words[k]];
-        seq[i] = (struct bk_seq){ids[i], f->n_words};
+        seq[i] = (struct bk_seq){ids[i], f->n_words}; /* the pass looks at the first max_insns */
     }
     struct bk_pass *pass;
     struct bk_prepared *w;
@@ -185,7 +186,7 @@ static void first_batch(void **state, bool compat)
                      BK_OK);
     for (size_t i = 0; i < b.n_pairs; i++)
         loss += pair_loss(f + b.left[i] * row, f + b.right[i] * row, o, compat, b.y[i]);
-    assert_true(fabs(seen.epoch[0].penalty - sqrt(penalty)) < 1e-4 * sqrt(penalty));
+    assert_true(fabs(seen.epoch[0].penalty - sqrt(penalty)) < 1e-7 * sqrt(penalty));
     assert_true(fabs(seen.epoch[0].loss - loss / 200) < 1e-5);
     bk_pass_free(pass);
     bk_prepared_free(w);
@@ -222,11 +223,13 @@ static void assert_same_file(const char *a, const char *b)
     free(y);
 }
 
-/* The AUC that is told, from the model and the definition: the share of (similar, dissimilar) pairs of pairs in the right order. */
+/* The best AUC that is told, from the model, which is of that epoch, and the definition: the share of (similar, dissimilar) pairs of pairs in
+ * the right order. */
 static void test_validation(void **state)
 {
     struct planted *p = planted_new(60, 2, 2, 30);
     char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    size_t later = 0;
     for (int compat = 0; compat < 2; compat++) {
         struct seen seen = {0};
         struct bk_error err;
@@ -239,8 +242,14 @@ static void test_validation(void **state)
                  *ids = calloc(p->d.n, sizeof(uint32_t[PLANTED_LONGEST]));
         opt.aff = "none";
         opt.compat = compat ? "safe" : NULL;
-        opt.epochs = 1;
+        opt.vectors = "trainable";
+        opt.epochs = 6;
+        opt.rate = 0.02; /* up and down */
         assert_int_equal(train(&p->d, vectors, out, opt, &err), BK_OK);
+        double best = 0;
+        for (size_t e = 0; e < seen.n; e++)
+            best = fmax(best, seen.epoch[e].validation_auc);
+        later += seen.epoch[seen.n - 1].validation_auc < best;
         assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
         assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
         assert_int_equal(bk_group_init(&g, &p->d, part, BK_PART_VALIDATION, 0, &err), BK_OK);
@@ -266,7 +275,7 @@ static void test_validation(void **state)
                     right += score[i] > score[j] ? 1 : score[i] < score[j] ? 0 : 0.5;
                     all++;
                 }
-        assert_true(all > 100 && fabs(seen.epoch[0].validation_auc - right / all) < 1e-3);
+        assert_true(all > 100 && fabs(best - right / all) < 1e-3);
         bk_pairs_done(&pairs);
         bk_group_done(&g);
         bk_model_close(m);
@@ -277,6 +286,7 @@ static void test_validation(void **state)
         free(row);
         free(score);
     }
+    assert_true(later > 0);
     free(vectors);
     free(out);
     planted_free(p);
