@@ -19,10 +19,11 @@ static float dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-void bk_pairs_score(float *score, const struct bk_pairs *p, const float *vectors, size_t dim)
+void bk_pairs_score(float *score, const struct bk_pairs *p, const float *vectors, size_t dim, size_t sides)
 {
+    const float *right = vectors + (sides - 1) * dim;
     for (size_t i = 0; i < p->n; i++)
-        score[i] = dot(vectors + p->v[i].a * dim, vectors + p->v[i].b * dim, dim);
+        score[i] = dot(vectors + p->v[i].a * sides * dim, right + p->v[i].b * sides * dim, dim);
 }
 
 /* ---- vectors of a model -------------------------------------------------- */

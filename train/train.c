@@ -509,33 +509,10 @@ static bool all_finite(const float *v, size_t n)
     return finite;
 }
 
-/* Scores as the network is trained on them: cosines, or the dot products of left and right. rows: n x row. */
-static int score_pairs(float *score, float *rows, const struct trainer *t, const struct bk_model *m,
-                       const struct bk_seq *seq, struct bk_error *err)
-{
-    const struct bk_pairs *p = &t->pairs;
-    size_t n = t->validation.n;
-    if (!t->net.compat_safe) {
-        int rc = bk_model_embed(rows, m, seq, n, BK_FULL, t->opt.threads, NULL, NULL, err);
-        if (!rc)
-            bk_pairs_score(score, p, rows, t->o);
-        return rc;
-    }
-    int rc = bk_model_embed_pairs(rows, m, seq, n, BK_FULL, t->opt.threads, NULL, NULL, err);
-    for (size_t i = 0; i < p->n && !rc; i++) {
-        const float *left = rows + p->v[i].a * t->row, *right = rows + p->v[i].b * t->row + t->o;
-        double sum = 0;
-        for (size_t k = 0; k < t->o; k++)
-            sum += (double)left[k] * (double)right[k];
-        score[i] = (float)sum;
-    }
-    return rc;
-}
-
 /* AUC over the fixed pairs of the validation part; NaN where it has none. */
 static int validate(struct trainer *t, double *auc, struct bk_error *err)
 {
-    size_t n = t->validation.n;
+    size_t n = t->validation.n, sides = bk_net_sides(&t->net);
     *auc = NAN;
     if (t->pairs.n == 0)
         return BK_OK;
@@ -548,7 +525,10 @@ static int validate(struct trainer *t, double *auc, struct bk_error *err)
     if (!rc) {
         for (size_t i = 0; i < n; i++)
             seq[i] = t->seq[t->validation.v[i]];
-        rc = score_pairs(score, vectors, t, &m, seq, err);
+        rc = (sides == 2 ? bk_model_embed_pairs : bk_model_embed)(vectors, &m, seq, n, BK_FULL, t->opt.threads, NULL,
+                                                                  NULL, err);
+        if (!rc)
+            bk_pairs_score(score, &t->pairs, vectors, t->o, sides);
         if (rc == BK_EFORMAT || (!rc && !all_finite(score, t->pairs.n)))
             rc = diverged(t, err);
     }
