@@ -33,7 +33,6 @@ struct judging {
 };
 
 static const char *const size_names[BK_SIZE_CLASSES] = {"1", "2-4", "5-9", "10-49", "50+"};
-static const char *const split_names[] = {"function", "source", "project", "file"};
 
 static bool axis_skipped(const struct judging *j, enum bk_axis a)
 {
@@ -75,7 +74,7 @@ static void put_filters(json_t *o, const struct judging *j)
 {
     const struct bk_trial_options *t = &j->info.options;
     json_object_set_new(o, "part", json_string(t->validation ? "validation" : "test"));
-    json_object_set_new(o, "split", json_string(split_names[t->split.by]));
+    json_object_set_new(o, "split", json_string(bk_split_name(t->split.by)));
     json_object_set_new(o, "parts", json_sprintf("%u:%u:%u", t->split.train, t->split.validation, t->split.test));
     json_object_set_new(o, "split_seed", u64_json(t->split.seed));
     json_object_set_new(o, "min_blocks", json_integer(t->min_blocks));
@@ -154,7 +153,7 @@ static void show_filters(const struct judging *j)
     char safe[512], n[32];
     printf("%s, %s part of a split by %s %u:%u:%u (seed %llu); drawn with seed %llu\n",
            cli_printable(safe, sizeof safe, j->dataset), t->validation ? "validation" : "test",
-           split_names[t->split.by], t->split.train, t->split.validation, t->split.test,
+           bk_split_name(t->split.by), t->split.train, t->split.validation, t->split.test,
            (unsigned long long)t->split.seed, (unsigned long long)t->seed);
     printf("%s functions of %u basic block%s or more", grouped(n, j->info.n_functions), t->min_blocks,
            t->min_blocks == 1 ? "" : "s");

@@ -106,24 +106,6 @@ static bool parse_parts(struct bk_split *out, const char *s)
     return parts[0] + parts[1] + parts[2] > 0;
 }
 
-static bool parse_split_by(enum bk_split_by *out, const char *s)
-{
-    static const struct {
-        const char *name;
-        enum bk_split_by by;
-    } names[] = {{"function", BK_SPLIT_FUNCTION},
-                 {"source", BK_SPLIT_SOURCE},
-                 {"project", BK_SPLIT_PROJECT},
-                 {"file", BK_SPLIT_FILE}};
-    for (size_t i = 0; i < CLI_COUNT(names); i++) {
-        if (strcmp(s, names[i].name) == 0) {
-            *out = names[i].by;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Stores the value; NULL, or what was expected in its place. */
 static const char *store(const struct cli_option *o, const char *s)
 {
@@ -166,7 +148,7 @@ static const char *store(const struct cli_option *o, const char *s)
         return NULL;
     }
     case CLI_SPLIT_BY:
-        return parse_split_by(o->to, s) ? NULL : "function, source, file or project";
+        return bk_split_parse(o->to, s) ? NULL : "function, source, file or project";
     case CLI_PARTS:
         return parse_parts(o->to, s) ? NULL : "TRAIN:VALIDATION:TEST, for example 8:1:1";
     }

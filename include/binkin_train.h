@@ -73,7 +73,9 @@ BK_API BK_MUST_CHECK int bk_dataset_shares(struct bk_dataset_share **out, size_t
 /* What never stands on two sides: FUNCTION a binary function (the paper's; variants of one source function then sit on both
  * sides), SOURCE a source function, that is a (project, name), PROJECT a project, FILE a source file of a project; a source
  * function whose file is not known stands alone there, as by SOURCE. Models store these numbers. */
-enum bk_split_by { BK_SPLIT_FUNCTION, BK_SPLIT_SOURCE, BK_SPLIT_PROJECT, BK_SPLIT_FILE };
+enum bk_split_by { BK_SPLIT_FUNCTION, BK_SPLIT_SOURCE, BK_SPLIT_PROJECT, BK_SPLIT_FILE, BK_SPLIT_BY_COUNT };
+BK_API const char *bk_split_name(enum bk_split_by by); /* "function", "source", "project", "file" */
+BK_API bool bk_split_parse(enum bk_split_by *out, const char *name);
 struct bk_split {
     enum bk_split_by by;
     unsigned train, validation, test; /* parts, for example 14:3:3 */

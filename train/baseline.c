@@ -5,39 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = {
-#define BASELINE_NAME(id, name, about) name,
-    BK_BASELINES(BASELINE_NAME)
-#undef BASELINE_NAME
-};
-
-static const char *const abouts[] = {
-#define BASELINE_ABOUT(id, name, about) about,
-    BK_BASELINES(BASELINE_ABOUT)
-#undef BASELINE_ABOUT
-};
-
-const char *bk_baseline_name(enum bk_baseline baseline)
-{
-    return names[baseline];
-}
-
-const char *bk_baseline_about(enum bk_baseline baseline)
-{
-    return abouts[baseline];
-}
-
-bool bk_baseline_parse(enum bk_baseline *out, const char *name)
-{
-    for (unsigned i = 0; i < BK_BASELINE_COUNT; i++) {
-        if (strcmp(names[i], name) == 0) {
-            *out = (enum bk_baseline)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- features of a function ------------------------------------------------ */
 
 struct features {
@@ -78,7 +45,8 @@ static int features_init(struct features *f, const struct bk_dataset *d, enum bk
                            .immediates = baseline == BK_BASELINE_TFIDF_IMMEDIATES || baseline == BK_BASELINE_TFIDF};
     if (f->immediates && !d->has_immediates)
         return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET,
-                       "the data set says nothing of immediates, which %s needs: build it anew", names[baseline]);
+                       "the data set says nothing of immediates, which %s needs: build it anew",
+                       bk_baseline_name(baseline));
     size_t longest = 0;
     for (size_t i = 0; i < d->n; i++) {
         size_t len = d->v[i].n_words + (f->immediates ? d->v[i].n_immediates : 0);

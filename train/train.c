@@ -127,12 +127,6 @@ static int fill_options(struct trainer *t, const struct bk_train_options *opt, s
     return rc;
 }
 
-static const char *split_name(enum bk_split_by by)
-{
-    static const char *const names[] = {"function", "source", "project", "file"}; /* by enum bk_split_by */
-    return names[by];
-}
-
 /* A JSON integer, or text where 63 bits do not hold it. */
 static json_t *json_u64(uint64_t v)
 {
@@ -158,7 +152,7 @@ static json_t *options_json(const struct trainer *t)
                      "aff", aff, "max_insns", (int)o->max_insns, "pairs_per_epoch", json_u64(o->pairs_per_epoch),
                      "batch", (int)o->batch, "rate", o->rate, "loss", o->loss, "temperature", o->temperature, "vectors",
                      o->vectors, "penalty", !o->no_penalty, "compat", o->compat, "seed", json_u64(o->seed), "split",
-                     "by", split_name(o->split.by), "train", (int)o->split.train, "validation",
+                     "by", bk_split_name(o->split.by), "train", (int)o->split.train, "validation",
                      (int)o->split.validation, "test", (int)o->split.test, "seed", json_u64(o->split.seed), "dataset",
                      "hash", json_hash(t->d->info.hash), "functions", json_u64(t->d->n), "labels",
                      json_u64(t->d->n_labels), "words", json_u64(bk_strtab_count(t->d->words)), "i2v", "hash",

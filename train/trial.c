@@ -7,60 +7,6 @@
 #define DEFAULT_QUERIES 1000
 #define DEFAULT_PAIRS   20000
 
-/* ---- names --------------------------------------------------------------- */
-
-static bool find_name(unsigned *out, const char *const *names, unsigned n, const char *name)
-{
-    for (*out = 0; *out < n; ++*out)
-        if (strcmp(names[*out], name) == 0)
-            return true;
-    return false;
-}
-
-static const char *const axis_names[] = {
-#define AXIS_NAME(id, name, about) name,
-    BK_AXES(AXIS_NAME)
-#undef AXIS_NAME
-};
-static const char *const axis_abouts[] = {
-#define AXIS_ABOUT(id, name, about) about,
-    BK_AXES(AXIS_ABOUT)
-#undef AXIS_ABOUT
-};
-
-const char *bk_axis_name(enum bk_axis axis)
-{
-    return axis_names[axis];
-}
-
-const char *bk_axis_about(enum bk_axis axis)
-{
-    return axis_abouts[axis];
-}
-
-bool bk_axis_parse(enum bk_axis *out, const char *name)
-{
-    unsigned i;
-    bool found = find_name(&i, axis_names, BK_AXIS_COUNT, name);
-    *out = (enum bk_axis)(found ? i : 0);
-    return found;
-}
-
-static const char *const identical_names[] = {"keep", "words", "opcodes"};
-
-const char *bk_identical_name(enum bk_identical identical)
-{
-    return identical_names[identical];
-}
-
-bool bk_identical_parse(enum bk_identical *out, const char *name)
-{
-    unsigned i;
-    bool found = find_name(&i, identical_names, BK_IDENTICAL_COUNT, name);
-    *out = (enum bk_identical)(found ? i : 0);
-    return found;
-}
-
 /* ---- builds -------------------------------------------------------------- */
 
 enum family { FAMILY_NONE, FAMILY_X86, FAMILY_ARM, FAMILY_MIPS };

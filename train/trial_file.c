@@ -8,8 +8,6 @@
 
 #define FORMAT 1
 
-static const char *const splits[] = {"function", "source", "project", "file"};
-
 /* ---- writing ------------------------------------------------------------- */
 
 /* A u64 is a string of 16 digits: JSON readers keep no more than 53 bits of a number. */
@@ -28,7 +26,7 @@ static json_t *header(const struct bk_trial *t)
         if (t->axes[a].asked)
             json_object_set_new(axes, bk_axis_name(a), json_integer((json_int_t)t->axes[a].n));
     return json_pack("{s:i, s:o, s:{s:s, s:[i, i, i], s:o}, s:s, s:I, s:s, s:b, s:o, s:I, s:I, s:o}", "binkin_trial",
-                     FORMAT, "dataset", hex(t->d->info.hash), "split", "by", splits[o->split.by], "parts",
+                     FORMAT, "dataset", hex(t->d->info.hash), "split", "by", bk_split_name(o->split.by), "parts",
                      (int)o->split.train, (int)o->split.validation, (int)o->split.test, "seed", hex(o->split.seed),
                      "part", o->validation ? "validation" : "test", "min_blocks", (json_int_t)o->min_blocks,
                      "identical", bk_identical_name(o->identical), "unseen", o->unseen, "seed", hex(o->seed), "queries",
@@ -137,13 +135,7 @@ static bool read_split(struct bk_split *out, const char *by, const json_int_t pa
         if (parts[i] < 0 || parts[i] > 1000000)
             return false;
     *out = (struct bk_split){0, (unsigned)parts[0], (unsigned)parts[1], (unsigned)parts[2], 0};
-    for (unsigned i = 0; i < sizeof splits / sizeof *splits; i++) {
-        if (strcmp(splits[i], by) == 0) {
-            out->by = (enum bk_split_by)i;
-            return read_hex(&out->seed, seed);
-        }
-    }
-    return false;
+    return bk_split_parse(&out->by, by) && read_hex(&out->seed, seed);
 }
 
 static int read_head(struct head *h, json_t *j, struct bk_error *err)

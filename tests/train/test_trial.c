@@ -1,9 +1,9 @@
 /* Trials: right and wrong answers against the definition of their axis, filters, and the file. */
+#include "../base/temp_dir.h"
 #include "judge.h"
 #include "toy_dataset.h"
 
 #include <math.h>
-#include <unistd.h>
 
 static const struct bk_split all = {BK_SPLIT_SOURCE, 0, 0, 1, 1};
 
@@ -300,29 +300,9 @@ static void a_part_without_labels_is_refused(void **state)
 
 /* ---- the file ------------------------------------------------------------------ */
 
-static char path[] = "/tmp/binkin-trial-XXXXXX";
-
-static void write_text(const char *text, size_t size)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, size, f), size);
-    assert_int_equal(fclose(f), 0);
-}
-
-static char *read_text(void)
-{
-    FILE *f = fopen(path, "rb");
-    char *text = calloc(1, 1 << 20);
-    assert_non_null(f);
-    assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
-    fclose(f);
-    return text;
-}
-
 static void a_trial_comes_back(void **state)
 {
-    (void)state;
+    char *path = temp_path(state, "t");
     struct toy *toy = built_toy(40);
     const struct bk_trial_options opt = {.split = {BK_SPLIT_PROJECT, 0, 1, 0, UINT64_MAX},
                                          .validation = true,
@@ -345,10 +325,12 @@ static void a_trial_comes_back(void **state)
     assert_int_equal(b.options.seed, UINT64_MAX - 1);
     assert_true(b.options.split.seed == UINT64_MAX && b.options.split.by == BK_SPLIT_PROJECT);
     assert_true(same_anchors(t, back) && t->axes[BK_AXIS_XA].n > 0);
-    char *first = read_text();
+    size_t size;
+    char *first = (char *)read_file(path, &size);
     assert_int_equal(bk_trial_save(back, path, NULL), BK_OK);
-    char *second = read_text();
+    char *second = (char *)read_file(path, &size);
     assert_string_equal(first, second);
+    free(path);
     free(first);
     free(second);
     bk_trial_free(t);
@@ -359,14 +341,15 @@ static void a_trial_comes_back(void **state)
 /* A sound file with one text replaced by another. */
 static void broken_trials_are_refused(void **state)
 {
-    (void)state;
+    char *path = temp_path(state, "t");
     struct toy *toy = built_toy(40);
     const struct bk_trial_options opt = {.split = all, .axes = 1u << BK_AXIS_XO, .queries = 5, .pairs = 10, .seed = 1};
     struct bk_trial *t;
     struct bk_error err;
     assert_int_equal(bk_trial_draw(&t, &toy->d, &opt, NULL), BK_OK);
     assert_int_equal(bk_trial_save(t, path, NULL), BK_OK);
-    char *good = read_text(), query[64], match[64];
+    size_t length;
+    char *good = (char *)read_file(path, &length), query[64], match[64];
     const struct bk_anchor *v = &t->axes[BK_AXIS_XO].v[0];
     snprintf(query, sizeof query, "%016llx", (unsigned long long)toy->funcs[t->g.v[v->query]].key);
     snprintf(match, sizeof match, "%016llx", (unsigned long long)toy->funcs[t->g.v[v->match]].key);
@@ -398,7 +381,7 @@ static void broken_trials_are_refused(void **state)
         char *at = strstr(good, cases[i].from), *bad = calloc(1, 1 << 20);
         assert_non_null(at);
         int n = snprintf(bad, 1 << 20, "%.*s%s%s", (int)(at - good), good, cases[i].to, at + strlen(cases[i].from));
-        write_text(bad, (size_t)n);
+        write_file(path, bad, (size_t)n);
         struct bk_trial *none;
         assert_int_equal(bk_trial_load(&none, path, &toy->d, &err), cases[i].code);
         if (!strstr(err.message, cases[i].says) || strcmp(err.file, path) != 0)
@@ -406,39 +389,28 @@ static void broken_trials_are_refused(void **state)
         assert_null(none);
         free(bad);
     }
-    for (size_t size = 0; size + 1 < strlen(good); size += 7) { /* cut anywhere */
+    for (size_t size = 0; size + 1 < length; size += 7) { /* cut anywhere */
         struct bk_trial *none;
-        write_text(good, size);
+        write_file(path, good, size);
         assert_int_not_equal(bk_trial_load(&none, path, &toy->d, NULL), BK_OK);
     }
+    free(path);
     free(good);
     bk_trial_free(t);
     toy_free(toy);
 }
 
-static int make_path(void **state)
-{
-    (void)state;
-    int fd = mkstemp(path);
-    return fd < 0 || close(fd);
-}
-
-static int remove_path(void **state)
-{
-    (void)state;
-    return unlink(path);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(answers_are_those_of_the_axis),
-                                       cmocka_unit_test(right_answers_are_uniform),
-                                       cmocka_unit_test(seed_decides),
-                                       cmocka_unit_test(identical_answers_are_not_drawn),
-                                       cmocka_unit_test(seen_functions_are_left_out),
-                                       cmocka_unit_test(a_key_names_one_function),
-                                       cmocka_unit_test(a_part_without_labels_is_refused),
-                                       cmocka_unit_test(a_trial_comes_back),
-                                       cmocka_unit_test(broken_trials_are_refused)};
-    return cmocka_run_group_tests(tests, make_path, remove_path);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_those_of_the_axis),
+        cmocka_unit_test(right_answers_are_uniform),
+        cmocka_unit_test(seed_decides),
+        cmocka_unit_test(identical_answers_are_not_drawn),
+        cmocka_unit_test(seen_functions_are_left_out),
+        cmocka_unit_test(a_key_names_one_function),
+        cmocka_unit_test(a_part_without_labels_is_refused),
+        cmocka_unit_test_setup_teardown(a_trial_comes_back, temp_dir_setup, temp_dir_teardown),
+        cmocka_unit_test_setup_teardown(broken_trials_are_refused, temp_dir_setup, temp_dir_teardown)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
