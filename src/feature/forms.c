@@ -57,12 +57,19 @@ static const char *hidden_flow(enum bk_arch arch, const struct bk_insn *insn)
     return jumps && strchr("bct", insn->mnemonic[0]) == NULL ? ":jump" : "";
 }
 
+/* The name, but that a direct call of ARM is bl, whether or not the linker made it blx for a callee of the other mode. */
+static const char *name_of(enum bk_arch arch, const struct bk_insn *insn)
+{
+    bool direct = insn->n_operands == 1 && insn->operands[0].kind == BK_OP_IMM;
+    return arch == BK_ARCH_ARM && direct && strcmp(insn->mnemonic, "blx") == 0 ? "bl" : insn->mnemonic;
+}
+
 size_t bk_form_write(char out[BK_FORM_MAX], enum bk_arch arch, const struct bk_insn *insn)
 {
     struct bk_text t = {.p = out, .end = out + BK_FORM_MAX - 1};
     bk_text_char(&t, bk_word_prefix(arch));
     bk_text_char(&t, '_');
-    for (const char *s = insn->mnemonic; *s != '\0'; s++)
+    for (const char *s = name_of(arch, insn); *s != '\0'; s++)
         bk_text_char(&t, *s == ' ' ? '_' : *s);
     bk_text_str(&t, hidden_flow(arch, insn));
     for (size_t i = 0; i < insn->n_operands; i++) {

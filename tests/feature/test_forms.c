@@ -78,6 +78,15 @@ static void flow_that_no_name_tells(void **state)
     assert_string_equal(form_of(BK_ARCH_AMD64, "jne", BK_INSN_JUMP | BK_INSN_COND, 1, &op), "X_jne_r4");
 }
 
+/* What the linker decides. */
+static void calls_of_either_mode_are_one(void **state)
+{
+    (void)state;
+    const struct bk_operand to = {.kind = BK_OP_IMM, .value = 0x1000}, by = {.kind = BK_OP_REG, .reg = "r3", .size = 4};
+    assert_string_equal(form_of(BK_ARCH_ARM, "blx", BK_INSN_CALL | BK_INSN_TARGET, 1, &to), "A_bl_i");
+    assert_string_equal(form_of(BK_ARCH_ARM, "blx", BK_INSN_CALL, 1, &by), "A_blx_r4");
+}
+
 /* The longest there can be, and names beyond what any disassembler has. */
 static void long_forms_are_cut(void **state)
 {
@@ -302,6 +311,7 @@ int main(void)
         cmocka_unit_test(kinds),
         cmocka_unit_test(vectors),
         cmocka_unit_test(flow_that_no_name_tells),
+        cmocka_unit_test(calls_of_either_mode_are_one),
         cmocka_unit_test(long_forms_are_cut),
         cmocka_unit_test(processors_agree),
         cmocka_unit_test(names_are_not_confused),
