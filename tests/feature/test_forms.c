@@ -205,6 +205,8 @@ static void any_text_has_one(void **state)
                                          "X_lock_", "A_bx:jump", "X_mov_o,o", "M_b",       "A_b",  "N_load_4"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         assert_int_equal(strncmp(neutral(others[i]), "N_", 2), 0);
+    assert_string_equal(neutral("X_mov_r4,"), "N_other"); /* no list of operands */
+    assert_string_equal(neutral("X_mov_r4x"), "N_other");
     struct bk_rng rng;
     bk_rng_seed(&rng, 5, 0);
     for (unsigned round = 0; round < 20000; round++) {
@@ -298,6 +300,13 @@ static void sequences_intern(void **state)
         assert_int_equal(bk_strtab_count(t), 3);
         assert_string_equal(bk_strtab_str(t, 2), "X_leave");
     }
+    struct bk_strtab *other = bk_strtab_new(); /* with numbers of its own */
+    add(other, "");
+    assert_int_equal(bk_form_seq_intern(&s, other, &body, 0, NULL), BK_OK);
+    assert_int_equal(s.v[1], 2);
+    assert_int_equal(bk_form_seq_intern(&s, t, &body, 0, NULL), BK_OK);
+    assert_int_equal(s.v[1], 1);
+    bk_strtab_free(other);
     const struct bk_body empty = {.arch = BK_ARCH_ARM};
     assert_int_equal(bk_form_seq_intern(&s, t, &empty, 0, NULL), BK_OK);
     assert_int_equal(s.n, 0);

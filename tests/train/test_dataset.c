@@ -247,6 +247,26 @@ static void graphs_are_those_of_the_code(void **state)
     bk_dataset_close(d);
 }
 
+/* What makes callers and callees: tests/fixtures/train/calls.s. */
+static void calls_are_counted(void **state)
+{
+    static const struct {
+        const char *name;
+        uint32_t n_callees, n_callers;
+    } expected[] = {{"callee", 0, 3}, {"caller", 3, 1}, {"tail", 2, 0}};
+    struct bk_labelled_file file = labelled(FIXTURES "/calls.o", "?");
+    struct bk_dataset_info info;
+    struct bk_dataset *d = build(state, &info, &file, 1, (struct bk_dataset_options){0});
+    assert_int_equal(info.n_unnamed, 1); /* calls too */
+    assert_int_equal(d->n, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(d->v[i].name, expected[i].name);
+        assert_int_equal(d->v[i].n_callees, expected[i].n_callees);
+        assert_int_equal(d->v[i].n_callers, expected[i].n_callers);
+    }
+    bk_dataset_close(d);
+}
+
 static void forms_are_numbered(void **state)
 {
     struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.archive, "?")};
@@ -802,10 +822,32 @@ static void wrong_blocks_are_refused(void **state)
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     set_u16(v + 2, second + 1); /* the same number in all */
     assert_int_equal(open_parts(&p, N_ENTRIES), first > 1 ? BK_OK : BK_EFORMAT);
+    set_u16(v, 0); /* all of them in the second */
+    set_u16(v + 2, first + second);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     set_u16(v, first + second); /* one block with the words of two */
     memmove(v + 2, v + 4, p.n[BLOCK_WORDS] - (size_t)(v + 4 - p.v[BLOCK_WORDS]));
     p.n[BLOCK_WORDS] -= 2;
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    parts_free(&p);
+}
+
+/* A function has as many blocks as it says, unless some are not kept. */
+static void wrong_numbers_of_blocks_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    size_t n_cut = 0;
+    for (uint8_t *row = p.v[FUNCTIONS]; row < p.v[FUNCTIONS] + p.n[FUNCTIONS]; row += 32) {
+        bool cut = get_u32(row + 16) > get_u32(row + 20);
+        uint32_t n = get_u32(row + 12);
+        n_cut += cut;
+        set_u32(row + 12, n + 1);
+        assert_int_equal(open_parts(&p, N_ENTRIES), cut ? BK_OK : BK_EFORMAT);
+        set_u32(row + 12, 0);
+        assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+        set_u32(row + 12, n);
+    }
+    assert_true(n_cut > 0);
     parts_free(&p);
 }
 
@@ -820,7 +862,9 @@ static void wrong_edges_are_refused(void **state)
     uint32_t from = get_u16(v) & 0xfff, kind = get_u16(v) >> 12;
     assert_int_equal(open_with_u16(&p, EDGES, 0, from | (kind ^ 1) << 12), BK_OK);
     assert_int_equal(open_with_u16(&p, EDGES, 0, from | BK_EDGE_KINDS << 12), BK_EFORMAT);
-    assert_int_equal(open_with_u16(&p, EDGES, 0, (uint32_t)blocks | kind << 12), BK_EFORMAT);
+    size_t last = 4 * (get_u32(p.v[EDGE_COUNTS] + 4 * function) - 1); /* so that it is in its order */
+    assert_int_equal(open_with_u16(&p, EDGES, last, (uint32_t)blocks - 1), BK_OK);
+    assert_int_equal(open_with_u16(&p, EDGES, last, (uint32_t)blocks), BK_EFORMAT);
     assert_int_equal(open_with_u16(&p, EDGES, 2, (uint32_t)blocks), BK_EFORMAT);
     uint8_t edge[4];
     memcpy(edge, v, 4);
@@ -1079,9 +1123,11 @@ int main(int argc, char **argv)
                                        TEST(wrong_labels_are_refused),
                                        TEST(shares_add_up),
                                        TEST(graphs_are_those_of_the_code),
+                                       TEST(calls_are_counted),
                                        TEST(forms_are_numbered),
                                        TEST(many_forms_take_four_bytes),
                                        TEST(wrong_blocks_are_refused),
+                                       TEST(wrong_numbers_of_blocks_are_refused),
                                        TEST(wrong_edges_are_refused),
                                        TEST(format_1_0_is_read),
                                        TEST(format_1_1_is_read),
