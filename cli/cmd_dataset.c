@@ -343,24 +343,27 @@ void cli_dataset_info(const struct bk_dataset_info *d, const struct bk_dataset *
     const struct {
         const char *key, *text;
         uint64_t value;
+        bool known; /* false: to no file of so old a format */
     } rows[] = {
-        {"files", "files", d->n_files},
-        {"failed_files", "files that could not be used, or are not what their labels say", d->n_failed_files},
-        {"functions", "functions kept", d->n_functions},
-        {"labels", "source functions (project and name)", d->n_labels},
-        {"merged", "names that are an alias of another", d->n_merged},
-        {"shared", "functions whose words another source function has too", d->n_shared},
-        {"duplicates", "left out: same words, same source function", d->n_duplicates},
-        {"unnamed", "left out: without a name", d->n_unnamed},
-        {"short", "left out: too short", d->n_short},
-        {"words", "distinct words", d->n_words},
-        {"word_total", "words in all", d->n_word_total},
-        {"partial", "functions not decoded in full", d->n_partial},
-        {"bytes_bad", "bytes in them that could not be decoded", d->bytes_bad},
-        {"sources", "source files", d->n_sources},
-        {"with_source", "source functions whose source file is known", d->n_with_source},
-        {"immediates", "distinct immediates", d->n_immediates},
-        {"with_immediates", "functions with immediates", d->n_with_immediates},
+        {"files", "files", d->n_files, true},
+        {"failed_files", "files that could not be used, or are not what their labels say", d->n_failed_files, true},
+        {"functions", "functions kept", d->n_functions, true},
+        {"labels", "source functions (project and name)", d->n_labels, true},
+        {"merged", "names that are an alias of another", d->n_merged, true},
+        {"shared", "functions whose words another source function has too", d->n_shared, true},
+        {"duplicates", "left out: same words, same source function", d->n_duplicates, true},
+        {"unnamed", "left out: without a name", d->n_unnamed, true},
+        {"short", "left out: too short", d->n_short, true},
+        {"words", "distinct words", d->n_words, true},
+        {"word_total", "words in all", d->n_word_total, true},
+        {"partial", "functions not decoded in full", d->n_partial, true},
+        {"bytes_bad", "bytes in them that could not be decoded", d->bytes_bad, true},
+        {"sources", "source files", d->n_sources, true},
+        {"with_source", "source functions whose source file is known", d->n_with_source, true},
+        {"immediates", "distinct immediates", d->n_immediates, d->has_immediates},
+        {"with_immediates", "functions with immediates", d->n_with_immediates, d->has_immediates},
+        {"forms", "distinct forms of instructions", d->n_forms, d->has_graph},
+        {"edges", "edges between basic blocks", d->n_edges, d->has_graph},
     };
     char hash[24], safe[512];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->hash);
@@ -369,8 +372,9 @@ void cli_dataset_info(const struct bk_dataset_info *d, const struct bk_dataset *
         json_object_set_new(o, "file", cli_json_text(path));
     else
         printf("%s\n", cli_printable(safe, sizeof safe, path));
-    size_t n = CLI_COUNT(rows) - (d->has_immediates ? 0 : 2); /* their numbers are the last two */
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < CLI_COUNT(rows); i++) {
+        if (!rows[i].known)
+            continue;
         if (json)
             json_object_set_new(o, rows[i].key, json_integer((json_int_t)rows[i].value));
         else

@@ -1,10 +1,25 @@
-/* The data-set reader over any bytes; what it accepts is split and grouped, and every word and immediate is looked at. */
+/* The data-set reader over any bytes; what it accepts is split and grouped, and all that a function holds is looked at. */
 #include "seal_pack.h"
 #include "train/train.h"
 
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static size_t walk_graph(const struct bk_dataset *d, const struct bk_data_func *f)
+{
+    size_t sum = 0, words = 0;
+    for (size_t k = 0; k < f->n_words; k++)
+        sum += strlen(bk_strtab_str(d->forms, f->forms[k])) +
+               strlen(bk_strtab_str(d->neutral_forms, d->neutral[f->forms[k]]));
+    for (size_t k = 0; k < f->n_kept_blocks; k++)
+        words += f->block_words[k];
+    for (size_t k = 0; k < f->n_edges; k++)
+        sum += f->block_words[f->edges[k].from] + f->block_words[f->edges[k].to];
+    if (words != f->n_words)
+        abort();
+    return sum;
+}
 
 static void use(const struct bk_dataset *d)
 {
@@ -15,6 +30,8 @@ static void use(const struct bk_dataset *d)
     for (size_t i = 0; i < d->n; i++)
         for (size_t k = 0; k < d->v[i].n_immediates; k++)
             letters += (size_t)d->immediates[d->v[i].immediates[k]];
+    for (size_t i = 0; i < d->n && d->has_graph; i++)
+        letters += walk_graph(d, &d->v[i]);
     struct bk_dataset_share *shares;
     size_t n_shares;
     if (!bk_dataset_shares(&shares, &n_shares, d, (enum bk_dataset_label)(letters % 4), NULL))

@@ -11,36 +11,40 @@
 
 #define CHUNK 8192 /* functions decoded between two merges: bounds the memory of the workers */
 
-struct u32s {
-    uint32_t *v;
+struct u64s {
+    uint64_t *v;
     size_t n, cap;
 };
 
-/* Scratch of one thread. Its word table lives for the whole build. */
+/* Words or forms as one thread numbers them: the table lives for the whole build, the ids are those of the chunk's functions. */
+struct local {
+    struct texts own;
+    struct u32s global; /* by own id: the data set's id, or BK_STR_NONE; merging makes it as long as the table */
+};
+
+/* Scratch of one thread. */
 struct worker {
     struct bk_decoder *decoder; /* of the image at hand */
-    struct bk_strtab *words;
-    struct {
-        uint64_t *v;
-        size_t n, cap;
-    } hashes;           /* by id in `words`: hash of the word */
-    struct u32s global; /* by id in `words`: the data set's id, or BK_STR_NONE */
-    struct u32s ids;    /* kept words of the chunk's functions, end to end */
+    struct local words, forms;
+    struct u64s hashes; /* by own id of a word: its hash */
     struct {
         int64_t *v;
         size_t n, cap;
-    } immediates;         /* likewise */
+    } immediates; /* of the chunk's functions, end to end */
+    struct graphs graphs;
+    struct u64s callees;  /* likewise */
     uint64_t *hash_line;  /* hashes of one function's words */
     size_t hash_line_cap; /* numbers */
-    struct bk_word_seq seq;
+    struct bk_word_seq word_seq;
+    struct bk_form_seq form_seq;
 };
 
 /* What a worker says about one function. */
 struct slot {
     int rc;
     unsigned worker;
-    uint32_t n_blocks, n_insns, n_words, n_immediates;
-    size_t ids, immediates; /* where they begin in the worker's */
+    uint32_t n_blocks, n_insns, n_words, n_immediates, n_kept_blocks, n_edges, n_callees;
+    size_t ids, immediates, blocks, edges, callees; /* where they begin in the worker's */
     uint64_t bytes_bad, hash;
 };
 
@@ -49,6 +53,7 @@ struct build {
     struct bk_dataset_info *info;
     struct data_out out;
     struct bk_strtab *label_keys; /* "project:name", project as a number */
+    struct u32s callers;          /* by function of the image at hand: how many functions of it call it */
     struct u32s parent;           /* union-find over label_keys = out.labels; the root is the one met first */
     unsigned threads;
     struct worker *workers;
@@ -134,17 +139,29 @@ struct chunk {
 /* Hash of the whole word sequence, of words as text. */
 static bool hash_words(uint64_t *out, struct worker *w)
 {
-    while (w->hashes.n < bk_strtab_count(w->words)) {
-        if (!BK_GROW(w->hashes) || !push(&w->global, BK_STR_NONE))
+    const struct bk_strtab *words = w->words.own.table;
+    const struct bk_word_seq *seq = &w->word_seq;
+    while (w->hashes.n < bk_strtab_count(words)) {
+        if (!BK_GROW(w->hashes))
             return false;
-        const char *s = bk_strtab_str(w->words, (uint32_t)w->hashes.n);
+        const char *s = bk_strtab_str(words, (uint32_t)w->hashes.n);
         w->hashes.v[w->hashes.n++] = bk_hash64(s, strlen(s));
     }
-    if (!bk_grow((void **)&w->hash_line, &w->hash_line_cap, w->seq.n, sizeof *w->hash_line))
+    if (!bk_grow((void **)&w->hash_line, &w->hash_line_cap, seq->n, sizeof *w->hash_line))
         return false;
-    for (size_t i = 0; i < w->seq.n; i++)
-        w->hash_line[i] = w->hashes.v[w->seq.v[i]];
-    *out = bk_hash64(w->hash_line, w->seq.n * sizeof *w->hash_line);
+    for (size_t i = 0; i < seq->n; i++)
+        w->hash_line[i] = w->hashes.v[seq->v[i]];
+    *out = bk_hash64(w->hash_line, seq->n * sizeof *w->hash_line);
+    return true;
+}
+
+static bool append(struct u32s *a, const uint32_t *v, size_t n)
+{
+    if (!bk_grow(&a->v, &a->cap, a->n + n, sizeof *a->v))
+        return false;
+    if (n > 0)
+        memcpy(a->v + a->n, v, n * sizeof *v);
+    a->n += n;
     return true;
 }
 
@@ -160,7 +177,62 @@ static int note_immediates(struct slot *s, struct worker *w, const struct bk_ima
     return BK_OK;
 }
 
-static int decode(struct slot *s, struct worker *w, const struct bk_image *img, size_t function, size_t min_insns)
+/* Blocks that begin among the kept words, and the edges between them. */
+static int note_graph(struct slot *s, struct worker *w, const struct bk_body *body)
+{
+    struct graphs *g = &w->graphs;
+    s->blocks = g->block_words.n;
+    s->edges = g->edges.n;
+    for (; s->n_kept_blocks < body->n_blocks && body->blocks[s->n_kept_blocks].first < s->n_words; s->n_kept_blocks++) {
+        const struct bk_block *b = &body->blocks[s->n_kept_blocks];
+        if (!BK_GROW(g->block_words))
+            return BK_ENOMEM;
+        g->block_words.v[g->block_words.n++] = (uint16_t)(b->n < s->n_words - b->first ? b->n : s->n_words - b->first);
+    }
+    for (size_t i = 0; i < body->n_edges; i++) {
+        const struct bk_edge *e = &body->edges[i];
+        if (e->from >= s->n_kept_blocks || e->to >= s->n_kept_blocks)
+            continue;
+        if (!BK_GROW(g->edges))
+            return BK_ENOMEM;
+        g->edges.v[g->edges.n++] = (struct bk_data_edge){(uint16_t)e->from, (uint16_t)e->to, (uint16_t)e->kind};
+        s->n_edges++;
+    }
+    return BK_OK;
+}
+
+static int note_callees(struct slot *s, struct worker *w, const struct bk_body *body)
+{
+    s->callees = w->callees.n;
+    s->n_callees = (uint32_t)body->n_callees;
+    if (!bk_grow(&w->callees.v, &w->callees.cap, w->callees.n + body->n_callees, sizeof *w->callees.v))
+        return BK_ENOMEM;
+    if (body->n_callees > 0)
+        memcpy(w->callees.v + w->callees.n, body->callees, body->n_callees * sizeof *w->callees.v);
+    w->callees.n += body->n_callees;
+    return BK_OK;
+}
+
+/* Words and forms, and what hangs on them. */
+static int note_words(struct slot *s, struct worker *w, const struct bk_image *img, const struct bk_body *body)
+{
+    int rc = bk_word_seq_intern(&w->word_seq, w->words.own.table, body, 0, NULL);
+    if (rc)
+        return rc;
+    if (!hash_words(&s->hash, w))
+        return BK_ENOMEM;
+    s->n_words = w->word_seq.n < BK_DATA_MAX_WORDS ? (uint32_t)w->word_seq.n : BK_DATA_MAX_WORDS;
+    rc = bk_form_seq_intern(&w->form_seq, w->forms.own.table, body, s->n_words, NULL);
+    if (rc)
+        return rc;
+    s->ids = w->words.own.ids.n;
+    if (!append(&w->words.own.ids, w->word_seq.v, s->n_words) || !append(&w->forms.own.ids, w->form_seq.v, s->n_words))
+        return BK_ENOMEM;
+    rc = note_immediates(s, w, img, body);
+    return rc ? rc : note_graph(s, w, body);
+}
+
+static int decode(struct slot *s, struct worker *w, const struct bk_functions *f, size_t function, size_t min_insns)
 {
     const struct bk_body *body;
     int rc = bk_decoder_body(&body, w->decoder, function, NULL);
@@ -169,20 +241,9 @@ static int decode(struct slot *s, struct worker *w, const struct bk_image *img, 
     s->n_insns = (uint32_t)body->n_insns;
     s->n_blocks = (uint32_t)body->n_blocks;
     s->bytes_bad = body->bytes_bad;
-    if (body->n_insns < min_insns)
-        return BK_OK;
-    rc = bk_word_seq_intern(&w->seq, w->words, body, 0, NULL);
-    if (rc)
-        return rc;
-    if (!hash_words(&s->hash, w))
-        return BK_ENOMEM;
-    s->n_words = w->seq.n < BK_DATA_MAX_WORDS ? (uint32_t)w->seq.n : BK_DATA_MAX_WORDS;
-    s->ids = w->ids.n;
-    if (!bk_grow((void **)&w->ids.v, &w->ids.cap, w->ids.n + s->n_words, sizeof *w->ids.v))
-        return BK_ENOMEM;
-    memcpy(w->ids.v + w->ids.n, w->seq.v, s->n_words * sizeof *w->ids.v);
-    w->ids.n += s->n_words;
-    return note_immediates(s, w, img, body);
+    rc = note_callees(s, w, body);
+    bool kept = f->v[function].n_names > 0 && body->n_insns >= min_insns;
+    return rc || !kept ? rc : note_words(s, w, f->image, body);
 }
 
 static void decode_item(void *ctx, size_t item, unsigned worker)
@@ -190,30 +251,55 @@ static void decode_item(void *ctx, size_t item, unsigned worker)
     struct chunk *c = ctx;
     struct slot *s = &c->build->slots[item];
     *s = (struct slot){.worker = worker};
-    if (c->functions->v[c->first + item].n_names)
-        s->rc = decode(s, &c->build->workers[worker], c->functions->image, c->first + item, c->min_insns);
+    s->rc = decode(s, &c->build->workers[worker], c->functions, c->first + item, c->min_insns);
 }
 
 /* ---- merging, in the order of the functions ----------------------------- */
 
-/* Appends the words of a slot to the data set's, numbering new words. */
-static int merge_words(struct build *b, const struct slot *s, struct bk_error *err)
+/* Appends `n` ids of a worker's to the data set's, numbering new texts. */
+static int merge_ids(struct texts *out, struct local *in, size_t first, size_t n, struct bk_error *err)
 {
-    struct worker *w = &b->workers[s->worker];
-    struct data_out *o = &b->out;
-    if (!bk_grow((void **)&o->ids.v, &o->ids.cap, o->ids.n + s->n_words, sizeof *o->ids.v))
-        return bk_fail_nomem(err, o->ids.n * sizeof *o->ids.v);
-    for (size_t i = 0; i < s->n_words; i++) {
-        uint32_t local = w->ids.v[s->ids + i];
-        if (w->global.v[local] == BK_STR_NONE) {
-            const char *word = bk_strtab_str(w->words, local);
-            w->global.v[local] = bk_strtab_intern(o->words, word, strlen(word));
-            if (w->global.v[local] == BK_STR_NONE)
-                return bk_fail_nomem(err, strlen(word));
-        }
-        o->ids.v[o->ids.n++] = w->global.v[local];
+    while (in->global.n < bk_strtab_count(in->own.table))
+        if (!push(&in->global, BK_STR_NONE))
+            return bk_fail_nomem(err, in->global.n * sizeof *in->global.v);
+    for (size_t i = first; i < first + n; i++) {
+        uint32_t local = in->own.ids.v[i], *global = &in->global.v[local];
+        const char *text = bk_strtab_str(in->own.table, local);
+        if (*global == BK_STR_NONE)
+            *global = bk_strtab_intern(out->table, text, strlen(text));
+        if (*global == BK_STR_NONE || !push(&out->ids, *global))
+            return bk_fail_nomem(err, out->ids.n * sizeof *out->ids.v);
     }
     return BK_OK;
+}
+
+static int merge_graph(struct build *b, const struct slot *s, struct bk_error *err)
+{
+    struct graphs *out = &b->out.graphs;
+    const struct graphs *in = &b->workers[s->worker].graphs;
+    size_t n_blocks = out->block_words.n + s->n_kept_blocks, n_edges = out->edges.n + s->n_edges;
+    if (!bk_grow(&out->block_words.v, &out->block_words.cap, n_blocks, sizeof *out->block_words.v) ||
+        !bk_grow(&out->edges.v, &out->edges.cap, n_edges, sizeof *out->edges.v))
+        return bk_fail_nomem(err, n_edges * sizeof *out->edges.v);
+    if (s->n_kept_blocks > 0)
+        memcpy(out->block_words.v + out->block_words.n, in->block_words.v + s->blocks,
+               s->n_kept_blocks * sizeof *out->block_words.v);
+    if (s->n_edges > 0)
+        memcpy(out->edges.v + out->edges.n, in->edges.v + s->edges, s->n_edges * sizeof *out->edges.v);
+    out->block_words.n = n_blocks;
+    out->edges.n = n_edges;
+    return BK_OK;
+}
+
+/* Counts the function as a caller of each function of its image that it calls. */
+static void merge_calls(struct build *b, const struct slot *s, const struct bk_functions *f)
+{
+    for (size_t i = 0; i < s->n_callees; i++) {
+        uint64_t callee = b->workers[s->worker].callees.v[s->callees + i];
+        size_t to = bk_functions_at(f, callee);
+        if (to != SIZE_MAX && f->v[to].addr == callee)
+            b->callers.v[to]++;
+    }
 }
 
 static int merge_immediates(struct build *b, const struct slot *s, struct bk_error *err)
@@ -290,13 +376,23 @@ static int merge_slot(struct build *b, const struct slot *s, const struct bk_ima
                                                  .n_insns = s->n_insns,
                                                  .n_words = s->n_words,
                                                  .n_immediates = s->n_immediates,
+                                                 .n_kept_blocks = s->n_kept_blocks,
+                                                 .n_edges = s->n_edges,
+                                                 .n_callees = s->n_callees,
                                                  .addr = f->addr,
-                                                 .ids = o->ids.n,
+                                                 .ids = o->words.ids.n,
                                                  .immediates = o->immediates.n,
+                                                 .blocks = o->graphs.block_words.n,
+                                                 .edges = o->graphs.edges.n,
                                                  .hash = s->hash,
                                                  .bytes_bad = s->bytes_bad};
-    int rc = merge_words(b, s, err);
-    return rc ? rc : merge_immediates(b, s, err);
+    struct worker *w = &b->workers[s->worker];
+    int rc = merge_ids(&o->words, &w->words, s->ids, s->n_words, err);
+    if (!rc)
+        rc = merge_ids(&o->forms, &w->forms, s->ids, s->n_words, err);
+    if (!rc)
+        rc = merge_immediates(b, s, err);
+    return rc ? rc : merge_graph(b, s, err);
 }
 
 /* ---- images and files -------------------------------------------------- */
@@ -307,20 +403,34 @@ static void trouble(const struct build *b, const struct bk_error *e)
         b->opt->trouble(b->opt->trouble_ctx, e);
 }
 
+static void empty_chunk(struct worker *w)
+{
+    w->words.own.ids.n = w->forms.own.ids.n = w->immediates.n = w->callees.n = 0;
+    w->graphs.block_words.n = w->graphs.edges.n = 0;
+}
+
 static int add_functions(struct build *b, const struct bk_functions *f, struct bk_error *err)
 {
+    size_t first = b->out.funcs.n;
+    if (!bk_grow(&b->callers.v, &b->callers.cap, f->n, sizeof *b->callers.v))
+        return bk_fail_nomem(err, f->n * sizeof *b->callers.v);
+    if (f->n > 0)
+        memset(b->callers.v, 0, f->n * sizeof *b->callers.v);
     struct chunk c = {.build = b, .functions = f, .min_insns = b->opt->min_insns ? b->opt->min_insns : 1};
     for (; c.first < f->n; c.first += CHUNK) {
         size_t n = f->n - c.first < CHUNK ? f->n - c.first : CHUNK;
         for (unsigned i = 0; i < b->threads; i++)
-            b->workers[i].ids.n = b->workers[i].immediates.n = 0;
+            empty_chunk(&b->workers[i]);
         bk_par_for(n, b->threads, decode_item, &c);
         for (size_t i = 0; i < n; i++) {
             int rc = merge_slot(b, &b->slots[i], f->image, &f->v[c.first + i], c.min_insns, err);
             if (rc)
                 return rc;
+            merge_calls(b, &b->slots[i], f);
         }
     }
+    for (size_t i = first; i < b->out.funcs.n; i++)
+        b->out.funcs.v[i].n_callers = b->callers.v[bk_functions_at(f, b->out.funcs.v[i].addr)];
     return BK_OK;
 }
 
@@ -478,7 +588,7 @@ static int by_words(const void *a, const void *b)
 static bool same_words(const struct data_out *o, const struct out_func *x, const struct out_func *y)
 {
     return x->n_insns == y->n_insns && x->n_words == y->n_words &&
-           !memcmp(o->ids.v + x->ids, o->ids.v + y->ids, x->n_words * sizeof *o->ids.v);
+           !memcmp(o->words.ids.v + x->ids, o->words.ids.v + y->ids, x->n_words * sizeof *o->words.ids.v);
 }
 
 static int settle(struct build *b, struct bk_error *err)
@@ -521,29 +631,57 @@ static int settle(struct build *b, struct bk_error *err)
 
 /* ---- the whole --------------------------------------------------------- */
 
+static void texts_done(struct texts *t)
+{
+    bk_strtab_free(t->table);
+    free(t->ids.v);
+}
+
+static void local_done(struct local *l)
+{
+    texts_done(&l->own);
+    free(l->global.v);
+}
+
+static void graphs_done(struct graphs *g)
+{
+    free(g->block_words.v);
+    free(g->edges.v);
+}
+
 static void build_free(struct build *b)
 {
     for (unsigned i = 0; i < b->threads && b->workers; i++) {
         struct worker *w = &b->workers[i];
-        bk_strtab_free(w->words);
+        local_done(&w->words);
+        local_done(&w->forms);
+        graphs_done(&w->graphs);
         free(w->hashes.v);
-        free(w->global.v);
-        free(w->ids.v);
         free(w->immediates.v);
+        free(w->callees.v);
         free(w->hash_line);
-        bk_word_seq_done(&w->seq);
+        bk_word_seq_done(&w->word_seq);
+        bk_form_seq_done(&w->form_seq);
     }
     free(b->workers);
     bk_strtab_free(b->label_keys);
-    bk_strtab_free(b->out.words);
     bk_strtab_free(b->out.strings);
+    texts_done(&b->out.words);
+    texts_done(&b->out.forms);
+    graphs_done(&b->out.graphs);
+    free(b->callers.v);
     free(b->parent.v);
     free(b->out.files.v);
     free(b->out.funcs.v);
-    free(b->out.ids.v);
     free(b->out.immediates.v);
     free(b->out.labels.v);
     free(b);
+}
+
+static bool new_table(struct texts *t)
+{
+    t->table = bk_strtab_new();
+    return t->table != NULL;
 }
 
 static struct build *build_new(const struct bk_dataset_options *opt, struct bk_dataset_info *info)
@@ -555,12 +693,11 @@ static struct build *build_new(const struct bk_dataset_options *opt, struct bk_d
     b->info = info;
     b->threads = bk_par_threads(opt->threads);
     b->label_keys = bk_strtab_new();
-    b->out.words = bk_strtab_new();
     b->out.strings = bk_strtab_new();
     b->workers = bk_calloc(b->threads, sizeof *b->workers);
-    bool ok = b->label_keys && b->out.words && b->out.strings && b->workers;
-    for (unsigned i = 0; i < b->threads && b->workers; i++)
-        ok &= (b->workers[i].words = bk_strtab_new()) != NULL;
+    bool ok = b->label_keys && b->out.strings && b->workers && new_table(&b->out.words) && new_table(&b->out.forms);
+    for (unsigned i = 0; ok && i < b->threads; i++)
+        ok = new_table(&b->workers[i].words.own) && new_table(&b->workers[i].forms.own);
     if (ok)
         return b;
     build_free(b);

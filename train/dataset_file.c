@@ -29,13 +29,7 @@
 
 /* ---- bytes out ---------------------------------------------------------- */
 
-struct bytes {
-    uint8_t *v;
-    size_t n, cap;
-    bool failed; /* no memory; sticks */
-};
-
-static void put(struct bytes *b, const void *data, size_t n)
+void bk_put(struct bk_bytes *b, const void *data, size_t n)
 {
     size_t need;
     if (b->failed || !bk_add_size(&need, b->n, n) || !bk_grow((void **)&b->v, &b->cap, need, 1)) {
@@ -46,23 +40,29 @@ static void put(struct bytes *b, const void *data, size_t n)
     b->n = need;
 }
 
-static void put_u32(struct bytes *b, uint32_t x)
+void bk_put_u16(struct bk_bytes *b, uint16_t x)
+{
+    uint8_t v[2] = {(uint8_t)x, (uint8_t)(x >> 8)};
+    bk_put(b, v, sizeof v);
+}
+
+void bk_put_u32(struct bk_bytes *b, uint32_t x)
 {
     uint8_t v[4] = {(uint8_t)x, (uint8_t)(x >> 8), (uint8_t)(x >> 16), (uint8_t)(x >> 24)};
-    put(b, v, sizeof v);
+    bk_put(b, v, sizeof v);
 }
 
-static void put_u64(struct bytes *b, uint64_t x)
+void bk_put_u64(struct bk_bytes *b, uint64_t x)
 {
-    put_u32(b, (uint32_t)x);
-    put_u32(b, (uint32_t)(x >> 32));
+    bk_put_u32(b, (uint32_t)x);
+    bk_put_u32(b, (uint32_t)(x >> 32));
 }
 
-static void put_strings(struct bytes *b, const struct bk_strtab *t)
+static void put_strings(struct bk_bytes *b, const struct bk_strtab *t)
 {
     for (uint32_t i = 0; i < bk_strtab_count(t); i++) {
         const char *s = bk_strtab_str(t, i);
-        put(b, s, strlen(s) + 1);
+        bk_put(b, s, strlen(s) + 1);
     }
 }
 
@@ -80,11 +80,17 @@ enum {
     E_IMMEDIATES,
     E_IMMEDIATE_COUNTS,
     E_IMMEDIATE_IDS,
-    N_ENTRIES
+    E_GRAPH, /* the first of those that dataset_graph.c makes */
+    N_ENTRIES = E_GRAPH + BK_GRAPH_ENTRIES
 };
-static const char *const entry_names[N_ENTRIES] = {"info",         "words", "strings", "files",      "labels",
-                                                   "functions",    "ids",   "sources", "immediates", "immediate_counts",
-                                                   "immediate_ids"};
+static const char *const entry_names[E_GRAPH] = {"info",         "words", "strings", "files",      "labels",
+                                                 "functions",    "ids",   "sources", "immediates", "immediate_counts",
+                                                 "immediate_ids"};
+
+static const char *entry_name(int i)
+{
+    return i < E_GRAPH ? entry_names[i] : bk_graph_entry_names[i - E_GRAPH];
+}
 
 /* State of one writing: labels and strings are numbered anew, in the order in which kept functions use them. */
 struct writing {
@@ -93,7 +99,7 @@ struct writing {
     struct bk_strtab *strings, *immediates; /* values as their 8 bytes */
     struct bk_strtab *sources;              /* (project, source) as their 8 bytes: to be counted */
     uint32_t *label;                        /* new number of each label, BK_STR_NONE when not used yet */
-    struct bytes entries[N_ENTRIES];
+    struct bk_bytes entries[N_ENTRIES];
 };
 
 static uint32_t restring(struct writing *w, uint32_t old)
@@ -108,14 +114,14 @@ static uint32_t restring(struct writing *w, uint32_t old)
 
 static void encode_files(struct writing *w)
 {
-    struct bytes *b = &w->entries[E_FILES];
+    struct bk_bytes *b = &w->entries[E_FILES];
     for (size_t i = 0; i < w->out->files.n; i++) {
         const struct out_file *f = &w->out->files.v[i];
         const uint32_t texts[] = {f->path, f->member, f->project, f->version, f->compiler, f->level, f->arch};
         for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
-            put_u32(b, restring(w, texts[k]));
-        put_u32(b, 0);
-        put_u64(b, f->hash);
+            bk_put_u32(b, restring(w, texts[k]));
+        bk_put_u32(b, 0);
+        bk_put_u64(b, f->hash);
     }
 }
 
@@ -125,9 +131,9 @@ static uint32_t encode_label(struct writing *w, uint32_t label)
     if (w->label[label] == BK_STR_NONE) {
         uint32_t project = restring(w, l->project), name = restring(w, l->name), source = restring(w, l->source);
         w->label[label] = (uint32_t)w->info->n_labels++;
-        put_u32(&w->entries[E_LABELS], project);
-        put_u32(&w->entries[E_LABELS], name);
-        put_u32(&w->entries[E_SOURCES], source);
+        bk_put_u32(&w->entries[E_LABELS], project);
+        bk_put_u32(&w->entries[E_LABELS], name);
+        bk_put_u32(&w->entries[E_SOURCES], source);
         if (source != BK_STR_NONE) {
             const uint32_t file[2] = {project, source};
             w->entries[E_SOURCES].failed |=
@@ -141,35 +147,35 @@ static uint32_t encode_label(struct writing *w, uint32_t label)
 /* Values are numbered in the order in which kept functions use them. */
 static void encode_immediates(struct writing *w, const struct out_func *f)
 {
-    put_u32(&w->entries[E_IMMEDIATE_COUNTS], f->n_immediates);
+    bk_put_u32(&w->entries[E_IMMEDIATE_COUNTS], f->n_immediates);
     w->info->n_with_immediates += f->n_immediates > 0;
     for (size_t i = 0; i < f->n_immediates; i++) {
         const int64_t *value = &w->out->immediates.v[f->immediates + i];
         uint32_t next = bk_strtab_count(w->immediates);
         uint32_t id = bk_strtab_intern(w->immediates, (const char *)value, sizeof *value);
         if (id == next)
-            put_u64(&w->entries[E_IMMEDIATES], (uint64_t)*value);
-        put_u32(&w->entries[E_IMMEDIATE_IDS], id);
+            bk_put_u64(&w->entries[E_IMMEDIATES], (uint64_t)*value);
+        bk_put_u32(&w->entries[E_IMMEDIATE_IDS], id);
         w->entries[E_IMMEDIATES].failed |= id == BK_STR_NONE;
     }
 }
 
 static void encode_functions(struct writing *w)
 {
-    struct bytes *b = &w->entries[E_FUNCTIONS];
+    struct bk_bytes *b = &w->entries[E_FUNCTIONS];
     for (size_t i = 0; i < w->out->funcs.n; i++) {
         const struct out_func *f = &w->out->funcs.v[i];
         if (f->dropped)
             continue;
-        put_u32(b, encode_label(w, f->label));
-        put_u32(b, f->file);
-        put_u32(b, restring(w, f->name));
-        put_u32(b, f->n_blocks);
-        put_u32(b, f->n_insns);
-        put_u32(b, f->n_words);
-        put_u64(b, f->addr);
+        bk_put_u32(b, encode_label(w, f->label));
+        bk_put_u32(b, f->file);
+        bk_put_u32(b, restring(w, f->name));
+        bk_put_u32(b, f->n_blocks);
+        bk_put_u32(b, f->n_insns);
+        bk_put_u32(b, f->n_words);
+        bk_put_u64(b, f->addr);
         for (size_t k = 0; k < f->n_words; k++)
-            put_u32(&w->entries[E_IDS], w->out->ids.v[f->ids + k]);
+            bk_put_u32(&w->entries[E_IDS], w->out->words.ids.v[f->ids + k]);
         w->info->n_word_total += f->n_words;
         encode_immediates(w, f);
     }
@@ -180,13 +186,13 @@ static void encode_functions(struct writing *w)
 
 static void encode_info(struct writing *w)
 {
-    struct bytes *b = &w->entries[E_INFO];
-    put_u32(b, BK_TOKENS_VERSION);
-    put_u32(b, 0);
-#define PUT_FIELD(field) put_u64(b, w->info->field);
+    struct bk_bytes *b = &w->entries[E_INFO];
+    bk_put_u32(b, BK_TOKENS_VERSION);
+    bk_put_u32(b, 0);
+#define PUT_FIELD(field) bk_put_u64(b, w->info->field);
     INFO_FIELDS(PUT_FIELD)
 #undef PUT_FIELD
-    put(b, BK_TOKENS_NAME, sizeof BK_TOKENS_NAME);
+    bk_put(b, BK_TOKENS_NAME, sizeof BK_TOKENS_NAME);
 }
 
 static int write_pack(const struct writing *w, const char *path, struct bk_error *err)
@@ -196,7 +202,7 @@ static int write_pack(const struct writing *w, const char *path, struct bk_error
     if (rc)
         return rc;
     for (int i = 0; i < N_ENTRIES && !rc; i++)
-        rc = bk_pack_add(pack, entry_names[i], w->entries[i].v, w->entries[i].n, err);
+        rc = bk_pack_add(pack, entry_name(i), w->entries[i].v, w->entries[i].n, err);
     if (rc) {
         bk_pack_abort(pack);
         return rc;
@@ -222,13 +228,14 @@ int bk_data_write(struct bk_dataset_info *info, const char *path, const struct d
                         .sources = bk_strtab_new(),
                         .label = bk_calloc(o->labels.n + 1, 4)};
     bool failed = !w.strings || !w.immediates || !w.sources || !w.label;
-    info->n_words = bk_strtab_count(o->words);
+    info->n_words = bk_strtab_count(o->words.table);
     if (!failed) {
         memset(w.label, 0xff, o->labels.n * sizeof *w.label);
         encode_files(&w);
         encode_functions(&w);
+        bk_graph_encode(&w.entries[E_GRAPH], info, o);
         encode_info(&w);
-        put_strings(&w.entries[E_WORDS], o->words);
+        put_strings(&w.entries[E_WORDS], o->words.table);
         put_strings(&w.entries[E_STRINGS], w.strings);
     }
     size_t size = 0;
@@ -256,9 +263,10 @@ struct owner {
     struct bk_data_func *funcs;
     uint32_t *ids, *immediate_ids;
     int64_t *immediates;
+    struct bk_graph_owner graph;
 };
 
-static int bad(struct bk_error *err, const char *entry, const char *what)
+int bk_data_bad(struct bk_error *err, const char *entry, const char *what)
 {
     return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "data set, entry \"%s\": %s", entry, what);
 }
@@ -281,19 +289,19 @@ static int read_info(struct bk_dataset_info *info, const struct bk_pack *p, stru
 #undef GET_FIELD
     const char *tokens = bk_read_str(&c);
     if (c.failed)
-        return bad(err, "info", "cut off");
+        return bk_data_bad(err, "info", "cut off");
     if (strcmp(tokens, BK_TOKENS_NAME) != 0 || version != BK_TOKENS_VERSION)
         return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "data set of token rules %.32s/%u, this program has %s/%u",
                        tokens, version, BK_TOKENS_NAME, BK_TOKENS_VERSION);
     if (!fits || !info->n_functions || info->n_functions >= UINT32_MAX)
-        return bad(err, "info", "absurd counts");
+        return bk_data_bad(err, "info", "absurd counts");
     info->hash = bk_pack_hash(p);
     return BK_OK;
 }
 
 /* Every string of an entry, each once, of `min` to `max` bytes without its NUL. */
-static int read_strings(struct bk_strtab *t, const struct bk_pack *p, const char *entry, size_t min, size_t max,
-                        struct bk_error *err)
+int bk_data_strings(struct bk_strtab *t, const struct bk_pack *p, const char *entry, size_t min, size_t max,
+                    struct bk_error *err)
 {
     struct bk_cursor c;
     int rc = bk_pack_entry(&c, p, entry, err);
@@ -303,29 +311,29 @@ static int read_strings(struct bk_strtab *t, const struct bk_pack *p, const char
         uint32_t next = bk_strtab_count(t);
         const char *s = bk_read_str(&c);
         if (!s)
-            return bad(err, entry, "the last string has no end");
+            return bk_data_bad(err, entry, "the last string has no end");
         size_t n = strlen(s);
         if (n < min || n > max)
-            return bad(err, entry, "a string is too long or empty");
+            return bk_data_bad(err, entry, "a string is too long or empty");
         uint32_t id = bk_strtab_intern(t, s, n);
         if (id == BK_STR_NONE)
             return bk_fail_nomem(err, n);
         if (id != next)
-            return bad(err, entry, "a string stands there twice");
+            return bk_data_bad(err, entry, "a string stands there twice");
     }
     return BK_OK;
 }
 
 /* A cursor over an entry of `n` rows; the division keeps a hostile `n` from ever being allocated. */
-static int open_rows(struct bk_cursor *c, const struct bk_pack *p, const char *entry, size_t row, size_t *n,
-                     struct bk_error *err)
+int bk_data_rows(struct bk_cursor *c, const struct bk_pack *p, const char *entry, size_t row, size_t *n,
+                 struct bk_error *err)
 {
     int rc = bk_pack_entry(c, p, entry, err);
     if (rc)
         return rc;
     *n = c->size / row;
     if (c->size % row || *n >= UINT32_MAX)
-        return bad(err, entry, "its size is no whole number of rows");
+        return bk_data_bad(err, entry, "its size is no whole number of rows");
     return BK_OK;
 }
 
@@ -337,7 +345,7 @@ static const char *string_at(const struct owner *o, uint32_t id)
 static int read_files(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
 {
     struct bk_cursor c;
-    int rc = open_rows(&c, p, "files", FILE_ROW, &d->n_files, err);
+    int rc = bk_data_rows(&c, p, "files", FILE_ROW, &d->n_files, err);
     if (rc)
         return rc;
     o->files = bk_calloc(d->n_files + 1, sizeof *o->files);
@@ -357,10 +365,10 @@ static int read_files(struct bk_dataset *d, struct owner *o, const struct bk_pac
         f->hash = bk_read_u64(&c);
         if (!f->path || (!f->member && member != BK_STR_NONE) || !f->project || !f->version || !f->compiler ||
             !f->level || !arch)
-            return bad(err, "files", "a string that is not there");
+            return bk_data_bad(err, "files", "a string that is not there");
         f->arch = bk_arch_parse(arch);
         if (f->arch == BK_ARCH_NONE)
-            return bad(err, "files", "an unknown architecture");
+            return bk_data_bad(err, "files", "an unknown architecture");
     }
     return BK_OK;
 }
@@ -400,17 +408,17 @@ static int check_labels(const struct bk_data_label *labels, size_t n, struct bk_
         keys[i] = labels[i].key;
     bool twice = count_distinct(keys, n) != n;
     free(keys);
-    return twice ? bad(err, "labels", "a label stands there twice") : BK_OK;
+    return twice ? bk_data_bad(err, "labels", "a label stands there twice") : BK_OK;
 }
 
 static int read_labels(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
 {
     struct bk_cursor c;
-    int rc = open_rows(&c, p, "labels", LABEL_ROW, &d->n_labels, err);
+    int rc = bk_data_rows(&c, p, "labels", LABEL_ROW, &d->n_labels, err);
     if (rc)
         return rc;
     if (d->n_labels != d->info.n_labels)
-        return bad(err, "labels", "another number of labels than \"info\" says");
+        return bk_data_bad(err, "labels", "another number of labels than \"info\" says");
     o->labels = bk_calloc(d->n_labels + 1, sizeof *o->labels);
     if (!o->labels)
         return bk_fail_nomem(err, d->n_labels * sizeof *o->labels);
@@ -419,7 +427,7 @@ static int read_labels(struct bk_dataset *d, struct owner *o, const struct bk_pa
         l->project = string_at(o, bk_read_u32(&c));
         l->name = string_at(o, bk_read_u32(&c));
         if (!l->project || !l->name)
-            return bad(err, "labels", "a string that is not there");
+            return bk_data_bad(err, "labels", "a string that is not there");
         l->project_key = bk_hash64(l->project, strlen(l->project));
         uint64_t parts[2] = {l->project_key, bk_hash64(l->name, strlen(l->name))};
         l->key = hash_u64s(parts, 2);
@@ -428,7 +436,7 @@ static int read_labels(struct bk_dataset *d, struct owner *o, const struct bk_pa
     return check_labels(o->labels, d->n_labels, err);
 }
 
-/* Entries that format 1.0 has not. */
+/* Entries that older formats have not. */
 static bool has_entry(const struct bk_pack *p, const char *entry)
 {
     struct bk_cursor c;
@@ -441,11 +449,11 @@ static int read_sources(struct bk_dataset *d, struct owner *o, const struct bk_p
     size_t n;
     if (!has_entry(p, "sources"))
         return BK_OK;
-    int rc = open_rows(&c, p, "sources", 4, &n, err);
+    int rc = bk_data_rows(&c, p, "sources", 4, &n, err);
     if (rc)
         return rc;
     if (n != d->n_labels)
-        return bad(err, "sources", "another number than there are labels");
+        return bk_data_bad(err, "sources", "another number than there are labels");
     uint64_t *keys = bk_calloc(n + 1, sizeof *keys);
     if (!keys)
         return bk_fail_nomem(err, n * sizeof *keys);
@@ -458,7 +466,7 @@ static int read_sources(struct bk_dataset *d, struct owner *o, const struct bk_p
             uint64_t parts[3] = {l->project_key, bk_hash64(l->source, strlen(l->source)), 0};
             keys[d->info.n_with_source++] = l->source_key = hash_u64s(parts, 3);
         } else if (id != BK_STR_NONE) {
-            rc = bad(err, "sources", "a string that is not there");
+            rc = bk_data_bad(err, "sources", "a string that is not there");
         }
     }
     d->info.n_sources = count_distinct(keys, d->info.n_with_source);
@@ -477,11 +485,11 @@ static int read_functions(struct bk_dataset *d, struct owner *o, size_t *n_ids, 
                           struct bk_error *err)
 {
     struct bk_cursor c;
-    int rc = open_rows(&c, p, "functions", FUNC_ROW, &d->n, err);
+    int rc = bk_data_rows(&c, p, "functions", FUNC_ROW, &d->n, err);
     if (rc)
         return rc;
     if (d->n != d->info.n_functions)
-        return bad(err, "functions", "another number of functions than \"info\" says");
+        return bk_data_bad(err, "functions", "another number of functions than \"info\" says");
     o->funcs = bk_calloc(d->n, sizeof *o->funcs);
     if (!o->funcs)
         return bk_fail_nomem(err, d->n * sizeof *o->funcs);
@@ -496,13 +504,13 @@ static int read_functions(struct bk_dataset *d, struct owner *o, size_t *n_ids, 
         f->n_words = bk_read_u32(&c);
         f->addr = bk_read_u64(&c);
         if (f->label >= d->n_labels || f->file >= d->n_files || !f->name)
-            return bad(err, "functions", "a label, file or name that is not there");
+            return bk_data_bad(err, "functions", "a label, file or name that is not there");
         if (o->labels[f->label].project != o->files[f->file].project) /* strings are there once */
-            return bad(err, "functions", "its file is of another project than its label");
+            return bk_data_bad(err, "functions", "its file is of another project than its label");
         if (i && f->file < f[-1].file)
-            return bad(err, "functions", "not in the order of the files");
+            return bk_data_bad(err, "functions", "not in the order of the files");
         if (!f->n_words || f->n_words > BK_DATA_MAX_WORDS || f->n_words > f->n_insns)
-            return bad(err, "functions", "absurd number of words");
+            return bk_data_bad(err, "functions", "absurd number of words");
         f->key = function_key(&o->files[f->file], f->addr);
         *n_ids += f->n_words;
     }
@@ -516,7 +524,7 @@ static int read_ids(struct bk_dataset *d, struct owner *o, size_t n_ids, const s
     if (rc)
         return rc;
     if (c.size % 4 || c.size / 4 != n_ids || n_ids != d->info.n_word_total)
-        return bad(err, "ids", "another number of words than the functions have");
+        return bk_data_bad(err, "ids", "another number of words than the functions have");
     o->ids = bk_calloc(n_ids, sizeof *o->ids);
     if (!o->ids)
         return bk_fail_nomem(err, n_ids * sizeof *o->ids);
@@ -524,7 +532,7 @@ static int read_ids(struct bk_dataset *d, struct owner *o, size_t n_ids, const s
     for (size_t i = 0; i < n_ids; i++) {
         o->ids[i] = bk_read_u32(&c);
         if (o->ids[i] >= n_words)
-            return bad(err, "ids", "a word that is not there");
+            return bk_data_bad(err, "ids", "a word that is not there");
     }
     const uint32_t *at = o->ids;
     for (size_t i = 0; i < d->n; i++) {
@@ -538,7 +546,7 @@ static int read_ids(struct bk_dataset *d, struct owner *o, size_t n_ids, const s
 static int read_immediates(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
 {
     struct bk_cursor c;
-    int rc = open_rows(&c, p, "immediates", 8, &d->n_immediates, err);
+    int rc = bk_data_rows(&c, p, "immediates", 8, &d->n_immediates, err);
     if (rc)
         return rc;
     size_t n = d->n_immediates;
@@ -552,7 +560,7 @@ static int read_immediates(struct bk_dataset *d, struct owner *o, const struct b
         o->immediates[i] = (int64_t)(sorted[i] = bk_read_u64(&c));
     bool twice = count_distinct(sorted, n) != n;
     free(sorted);
-    return twice ? bad(err, "immediates", "a value stands there twice") : BK_OK;
+    return twice ? bk_data_bad(err, "immediates", "a value stands there twice") : BK_OK;
 }
 
 /* Which of them each function has. */
@@ -560,20 +568,20 @@ static int read_immediate_ids(struct bk_dataset *d, struct owner *o, const struc
 {
     struct bk_cursor counts, ids;
     size_t n_counts, n_ids;
-    int rc = open_rows(&counts, p, "immediate_counts", 4, &n_counts, err);
+    int rc = bk_data_rows(&counts, p, "immediate_counts", 4, &n_counts, err);
     if (!rc)
-        rc = open_rows(&ids, p, "immediate_ids", 4, &n_ids, err);
+        rc = bk_data_rows(&ids, p, "immediate_ids", 4, &n_ids, err);
     if (rc)
         return rc;
     if (n_counts != d->n)
-        return bad(err, "immediate_counts", "another number than there are functions");
+        return bk_data_bad(err, "immediate_counts", "another number than there are functions");
     o->immediate_ids = bk_calloc(n_ids + 1, sizeof *o->immediate_ids);
     if (!o->immediate_ids)
         return bk_fail_nomem(err, n_ids * sizeof *o->immediate_ids);
     for (size_t i = 0; i < n_ids; i++) {
         o->immediate_ids[i] = bk_read_u32(&ids);
         if (o->immediate_ids[i] >= d->n_immediates)
-            return bad(err, "immediate_ids", "a value that is not there");
+            return bk_data_bad(err, "immediate_ids", "a value that is not there");
     }
     size_t at = 0;
     for (size_t i = 0; i < d->n; i++) {
@@ -581,11 +589,11 @@ static int read_immediate_ids(struct bk_dataset *d, struct owner *o, const struc
         f->n_immediates = bk_read_u32(&counts);
         f->immediates = o->immediate_ids + at;
         if (f->n_immediates > n_ids - at)
-            return bad(err, "immediate_counts", "more than there are numbers");
+            return bk_data_bad(err, "immediate_counts", "more than there are numbers");
         at += f->n_immediates;
         d->info.n_with_immediates += f->n_immediates > 0;
     }
-    return at == n_ids ? BK_OK : bad(err, "immediate_ids", "more than the functions have");
+    return at == n_ids ? BK_OK : bk_data_bad(err, "immediate_ids", "more than the functions have");
 }
 
 static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
@@ -597,11 +605,11 @@ static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack 
     size_t n_ids = 0;
     int rc = read_info(&d->info, p, err);
     if (!rc)
-        rc = read_strings(o->words, p, "words", 1, BK_WORD_MAX - 1, err);
+        rc = bk_data_strings(o->words, p, "words", 1, BK_WORD_MAX - 1, err);
     if (!rc && bk_strtab_count(o->words) != d->info.n_words)
-        rc = bad(err, "words", "another number of words than \"info\" says");
+        rc = bk_data_bad(err, "words", "another number of words than \"info\" says");
     if (!rc)
-        rc = read_strings(o->strings, p, "strings", 0, SIZE_MAX, err);
+        rc = bk_data_strings(o->strings, p, "strings", 0, SIZE_MAX, err);
     if (!rc)
         rc = read_files(d, o, p, err);
     if (!rc)
@@ -618,6 +626,9 @@ static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack 
     if (!rc && d->has_immediates)
         rc = read_immediate_ids(d, o, p, err);
     d->info.n_immediates = d->n_immediates;
+    d->has_graph = d->info.has_graph = has_entry(p, "forms");
+    if (!rc && d->has_graph)
+        rc = bk_graph_read(d, o->funcs, &o->graph, p, err);
     return rc;
 }
 
@@ -686,6 +697,7 @@ void bk_dataset_close(struct bk_dataset *d)
     free(o->ids);
     free(o->immediates);
     free(o->immediate_ids);
+    bk_graph_owner_done(&o->graph);
     free(o);
     free(d);
 }

@@ -15,7 +15,7 @@
 #define BK_DATA_MAX_WORDS 1000
 
 #define BK_DATA_MAJOR 1
-#define BK_DATA_MINOR 1
+#define BK_DATA_MINOR 2
 
 /* One image: an input file, or one member of an input archive. Strings belong to the data set. */
 struct bk_data_file {
@@ -34,6 +34,11 @@ struct bk_data_label {
     uint64_t source_key;        /* hash of project and source; of a label without source its own key */
 };
 
+/* Between kept blocks: those that begin among the kept words. */
+struct bk_data_edge {
+    uint16_t from, to, kind; /* enum bk_edge_kind */
+};
+
 struct bk_data_func {
     uint32_t label, file;  /* into labels, files */
     const char *name;      /* full, as the symbol table has it */
@@ -45,6 +50,14 @@ struct bk_data_func {
     const uint32_t *words; /* ids into the data set's words, linear address order */
     uint32_t n_immediates;
     const uint32_t *immediates; /* numbers of the data set's immediates, in the order of the instructions */
+    /* The graph; NULL and 0 where the data set has none. */
+    const uint32_t *forms; /* n_words ids into the data set's forms, of the words' instructions */
+    uint32_t n_kept_blocks, n_edges;
+    const uint16_t
+        *block_words; /* words in each kept block, > 0; the blocks follow each other, so that the sum is n_words */
+    const struct bk_data_edge *edges; /* by from, then to, which occur together once */
+    uint32_t n_callees,
+        n_callers; /* distinct addresses it calls directly; functions of its image that so call its address */
 };
 
 struct bk_dataset {
@@ -57,6 +70,10 @@ struct bk_dataset {
     bool has_immediates;           /* false: a file of format 1.0, which says nothing of them */
     size_t n_immediates;
     const int64_t *immediates; /* every value of every function, each once */
+    bool has_graph; /* false: a file older than format 1.2, which says nothing of forms, blocks, edges, calls */
+    const struct bk_strtab *forms,
+        *neutral_forms;      /* every form of every function; what bk_form_neutral makes of them, each once */
+    const uint32_t *neutral; /* by form: the id of its neutral form */
     void *owner;
 };
 static inline enum bk_arch bk_data_arch(const struct bk_dataset *d, size_t i)

@@ -107,11 +107,79 @@ static bool is_padding(const cs_insn *in)
     return in->id == ARM_INS_AND && in->size == 4 && !(in->bytes[0] | in->bytes[1] | in->bytes[2] | in->bytes[3]);
 }
 
+static uint8_t reg_size(unsigned reg)
+{
+    if ((reg >= ARM_REG_R0 && reg <= ARM_REG_R12) || (reg >= ARM_REG_S0 && reg <= ARM_REG_S31) || reg == ARM_REG_SP ||
+        reg == ARM_REG_LR || reg == ARM_REG_PC)
+        return 4;
+    return reg >= ARM_REG_D0 && reg <= ARM_REG_D31 ? 8 : reg >= ARM_REG_Q0 && reg <= ARM_REG_Q15 ? 16 : 0;
+}
+
+/* Bytes that an instruction with a memory operand accesses there. */
+static uint8_t access_size(const struct reading *r)
+{
+    switch (r->in->id) {
+    case ARM_INS_LDRB:
+    case ARM_INS_LDRBT:
+    case ARM_INS_LDRSB:
+    case ARM_INS_LDRSBT:
+    case ARM_INS_LDREXB:
+    case ARM_INS_LDAB:
+    case ARM_INS_LDAEXB:
+    case ARM_INS_STRB:
+    case ARM_INS_STRBT:
+    case ARM_INS_STREXB:
+    case ARM_INS_STLB:
+    case ARM_INS_STLEXB:
+    case ARM_INS_SWPB:
+    case ARM_INS_TBB:
+        return 1;
+    case ARM_INS_LDRH:
+    case ARM_INS_LDRHT:
+    case ARM_INS_LDRSH:
+    case ARM_INS_LDRSHT:
+    case ARM_INS_LDREXH:
+    case ARM_INS_LDAH:
+    case ARM_INS_LDAEXH:
+    case ARM_INS_STRH:
+    case ARM_INS_STRHT:
+    case ARM_INS_STREXH:
+    case ARM_INS_STLH:
+    case ARM_INS_STLEXH:
+    case ARM_INS_TBH:
+        return 2;
+    case ARM_INS_LDR:
+    case ARM_INS_LDRT:
+    case ARM_INS_LDREX:
+    case ARM_INS_LDA:
+    case ARM_INS_LDAEX:
+    case ARM_INS_STR:
+    case ARM_INS_STRT:
+    case ARM_INS_STREX:
+    case ARM_INS_STL:
+    case ARM_INS_STLEX:
+    case ARM_INS_SWP:
+        return 4;
+    case ARM_INS_LDRD:
+    case ARM_INS_LDREXD:
+    case ARM_INS_LDAEXD:
+    case ARM_INS_STRD:
+    case ARM_INS_STREXD:
+    case ARM_INS_STLEXD:
+        return 8;
+    case ARM_INS_VLDR:
+    case ARM_INS_VSTR:
+        return r->ops[0].size;
+    default:
+        return 0;
+    }
+}
+
 static void read_operand(struct reading *r, const cs_arm_op *op)
 {
     switch (op->type) {
     case ARM_OP_REG:
-        bk_reading_reg(r, (unsigned)op->reg);
+        bk_reading_reg(r, (unsigned)op->reg)->size = reg_size((unsigned)op->reg);
         break;
     case ARM_OP_IMM:
         bk_reading_imm(r, op->subtracted ? -(int64_t)op->imm : op->imm); /* [r1], #-4 */
@@ -123,7 +191,7 @@ static void read_operand(struct reading *r, const cs_arm_op *op)
             if (op->subtracted || op->mem.scale < 0)
                 scale = -scale;
         }
-        bk_reading_mem(r, op->mem.base, op->mem.index, scale, op->mem.disp);
+        bk_reading_mem(r, op->mem.base, op->mem.index, scale, op->mem.disp)->size = access_size(r);
         break;
     }
     case ARM_OP_FP:

@@ -1,6 +1,8 @@
 /* AArch64: flow and operands. */
 #include "code/code_int.h"
 
+#include <string.h>
+
 static uint16_t flow(const cs_insn *in)
 {
     arm64_cc cc = in->detail->arm64.cc;
@@ -33,18 +35,60 @@ static uint16_t flow(const cs_insn *in)
 static const char *const cc_names[] = {NULL, "eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc",
                                        "hi", "ls", "ge", "lt", "gt", "le", "al", "nv"};
 
+/* Bytes that an operand takes of its register: of a vector the arrangement's, or one element's. */
+static uint8_t reg_size(const cs_arm64_op *op)
+{
+    static const uint8_t elements[] = {[ARM64_VESS_B] = 1, [ARM64_VESS_H] = 2, [ARM64_VESS_S] = 4, [ARM64_VESS_D] = 8};
+    unsigned reg = op->reg;
+    if (op->vector_index >= 0 && op->vess > ARM64_VESS_INVALID && op->vess <= ARM64_VESS_D)
+        return elements[op->vess];
+    if (op->vas == ARM64_VAS_8B || op->vas == ARM64_VAS_4H || op->vas == ARM64_VAS_2S || op->vas == ARM64_VAS_1D)
+        return 8;
+    if ((reg >= ARM64_REG_X0 && reg <= ARM64_REG_X28) || (reg >= ARM64_REG_D0 && reg <= ARM64_REG_D31) ||
+        reg == ARM64_REG_X29 || reg == ARM64_REG_X30 || reg == ARM64_REG_SP || reg == ARM64_REG_XZR)
+        return 8;
+    if ((reg >= ARM64_REG_W0 && reg <= ARM64_REG_W30) || (reg >= ARM64_REG_S0 && reg <= ARM64_REG_S31) ||
+        reg == ARM64_REG_WSP || reg == ARM64_REG_WZR)
+        return 4;
+    if ((reg >= ARM64_REG_V0 && reg <= ARM64_REG_V31) || (reg >= ARM64_REG_Q0 && reg <= ARM64_REG_Q31))
+        return 16;
+    return reg >= ARM64_REG_H0 && reg <= ARM64_REG_H31 ? 2 : reg >= ARM64_REG_B0 && reg <= ARM64_REG_B31 ? 1 : 0;
+}
+
+/* Bytes that a load, store or atomic instruction accesses, behind the operands read so far: by the suffix of its name, else
+ * as wide as the register just before, twice where it takes a pair. ld1 to st4 take all their registers; ld1r and its like
+ * one element of each, which nothing here tells. */
+static uint8_t access_size(const struct reading *r)
+{
+    const char *name = r->in->mnemonic, *end = name + strlen(name) - 1;
+    unsigned n = r->insn->n_operands - 1u, all = 0; /* without the memory operand itself */
+    bool plain = strncmp(name, "ld", 2) == 0 || strncmp(name, "st", 2) == 0;
+    if ((!plain && strncmp(name, "cas", 3) != 0 && strncmp(name, "swp", 3) != 0) || n == 0)
+        return 0;
+    if (plain && name[2] >= '1' && name[2] <= '4') {
+        for (unsigned i = 0; i < n; i++)
+            all += r->ops[i].size;
+        return *end == 'r' ? 0 : (uint8_t)all;
+    }
+    bool pair = plain ? *end == 'p' || strcmp(name, "ldpsw") == 0 : strncmp(name, "casp", 4) == 0;
+    unsigned one = *end == 'b' ? 1 : *end == 'h' ? 2 : *end == 'w' ? 4 : r->ops[n - 1].size;
+    return (uint8_t)(pair ? 2 * one : one);
+}
+
 static void read_operand(struct reading *r, const cs_arm64_op *op)
 {
     switch (op->type) {
     case ARM64_OP_REG:
-        bk_reading_reg(r, op->reg);
+        bk_reading_reg(r, op->reg)->size = reg_size(op);
         break;
     case ARM64_OP_IMM:
         bk_reading_imm(r, op->imm);
         break;
     case ARM64_OP_MEM: {
         bool shifted = op->mem.index != ARM64_REG_INVALID && op->shift.type == ARM64_SFT_LSL && op->shift.value < 8;
-        bk_reading_mem(r, op->mem.base, op->mem.index, shifted ? 1 << op->shift.value : 1, op->mem.disp);
+        struct bk_operand *m =
+            bk_reading_mem(r, op->mem.base, op->mem.index, shifted ? 1 << op->shift.value : 1, op->mem.disp);
+        m->size = access_size(r);
         break;
     }
     case ARM64_OP_FP:

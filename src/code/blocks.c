@@ -121,18 +121,18 @@ static uint32_t block_of(const struct bk_decoder *d, size_t insn)
     return (uint32_t)(lo - 1);
 }
 
-static bool push_edge(struct bk_decoder *d, size_t from, uint32_t to)
+static bool push_edge(struct bk_decoder *d, size_t from, uint32_t to, enum bk_edge_kind kind)
 {
     if (!BK_GROW(d->edges))
         return false;
-    d->edges.v[d->edges.n++] = (struct bk_edge){(uint32_t)from, to};
+    d->edges.v[d->edges.n++] = (struct bk_edge){(uint32_t)from, to, kind};
     return true;
 }
 
-static bool push_edge_to(struct bk_decoder *d, size_t from, uint64_t addr)
+static bool push_edge_to(struct bk_decoder *d, size_t from, uint64_t addr, enum bk_edge_kind kind)
 {
     size_t to = arrival(d, addr);
-    return to == SIZE_MAX || push_edge(d, from, block_of(d, to));
+    return to == SIZE_MAX || push_edge(d, from, block_of(d, to), kind);
 }
 
 static int compare_edges(const void *pa, const void *pb)
@@ -140,7 +140,23 @@ static int compare_edges(const void *pa, const void *pb)
     const struct bk_edge *a = pa, *b = pb;
     if (a->from != b->from)
         return a->from < b->from ? -1 : 1;
-    return a->to < b->to ? -1 : a->to > b->to;
+    if (a->to != b->to)
+        return a->to < b->to ? -1 : 1;
+    return a->kind < b->kind ? -1 : a->kind > b->kind;
+}
+
+/* Sorts the edges; of those between the same blocks the first kind stays. */
+static void sort_edges(struct bk_decoder *d)
+{
+    struct bk_edge *v = d->edges.v;
+    if (d->edges.n == 0)
+        return;
+    qsort(v, d->edges.n, sizeof *v, compare_edges);
+    size_t n = 1;
+    for (size_t i = 1; i < d->edges.n; i++)
+        if (v[i].from != v[n - 1].from || v[i].to != v[n - 1].to)
+            v[n++] = v[i];
+    d->edges.n = n;
 }
 
 /* The instruction that decides where block b goes. */
@@ -156,24 +172,20 @@ static bool make_edges(struct bk_decoder *d)
     for (size_t b = 0; b < d->blocks.n; b++) {
         const struct bk_block *block = &d->blocks.v[b];
         const struct bk_insn *end = decider(d, block), *last = &d->insns.v[block->first + block->n - 1];
-        bool leaves = end->flags & (BK_INSN_JUMP | BK_INSN_RET | BK_INSN_STOP);
-        if ((end->flags & BK_INSN_JUMP) && (end->flags & BK_INSN_TARGET) && !push_edge_to(d, b, end->target))
+        bool leaves = end->flags & (BK_INSN_JUMP | BK_INSN_RET | BK_INSN_STOP), jumps = end->flags & BK_INSN_JUMP;
+        bool perhaps = end->flags & BK_INSN_COND;
+        if (jumps && (end->flags & BK_INSN_TARGET) &&
+            !push_edge_to(d, b, end->target, perhaps ? BK_EDGE_TAKEN : BK_EDGE_JUMP))
             return false;
         for (; next_case < d->cases.n && d->cases.v[next_case].from <= end->addr; next_case++)
-            if (d->cases.v[next_case].from == end->addr && !push_edge_to(d, b, d->cases.v[next_case].to))
+            if (d->cases.v[next_case].from == end->addr && !push_edge_to(d, b, d->cases.v[next_case].to, BK_EDGE_CASE))
                 return false;
-        bool falls = (!leaves || (end->flags & BK_INSN_COND)) && !(last->flags & INSN_GAP);
-        if (falls && b + 1 < d->blocks.n && !push_edge(d, b, (uint32_t)(b + 1)))
+        bool falls = (!leaves || perhaps) && !(last->flags & INSN_GAP);
+        if (falls && b + 1 < d->blocks.n &&
+            !push_edge(d, b, (uint32_t)(b + 1), jumps ? BK_EDGE_NOT_TAKEN : BK_EDGE_FALL))
             return false;
     }
-    if (d->edges.n == 0)
-        return true;
-    qsort(d->edges.v, d->edges.n, sizeof *d->edges.v, compare_edges);
-    size_t n = 1;
-    for (size_t i = 1; i < d->edges.n; i++)
-        if (compare_edges(&d->edges.v[i], &d->edges.v[n - 1]) != 0)
-            d->edges.v[n++] = d->edges.v[i];
-    d->edges.n = n;
+    sort_edges(d);
     return true;
 }
 

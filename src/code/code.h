@@ -57,6 +57,8 @@ enum bk_operand_kind { BK_OP_REG, BK_OP_IMM, BK_OP_MEM, BK_OP_FP, BK_OP_OTHER };
  * extensions of a register operand, write-back, lanes and arrangements of vectors, x86 segments and broadcast. */
 struct bk_operand {
     enum bk_operand_kind kind;
+    uint8_t
+        size; /* REG: its width in bytes, of a vector what the arrangement takes of it. MEM: bytes accessed. 0: none, or not known */
     int32_t scale;   /* MEM: factor of the index: 1, 2, 4, 8; ARM [r0, r1, lsl #2] gives 4; negative when subtracted */
     const char *reg; /* REG: its name. MEM: base register or NULL. OTHER: a short static name of what it is, or NULL */
     const char *index; /* MEM: index register or NULL */
@@ -92,8 +94,18 @@ struct bk_insn {
 struct bk_block {
     uint32_t first, n; /* instructions [first, first + n) of the body, n > 0 */
 };
+/* How control goes over an edge. Where two ways join the same blocks the kind that stands first here is the edge's. */
+enum bk_edge_kind {
+    BK_EDGE_FALL, /* into the next block, no jump standing between: a branch goes there, or a predicated return does not return */
+    BK_EDGE_TAKEN,     /* a conditional jump jumps */
+    BK_EDGE_NOT_TAKEN, /* a conditional jump falls through */
+    BK_EDGE_JUMP,      /* an unconditional jump */
+    BK_EDGE_CASE       /* one case of a table jump */
+};
+#define BK_EDGE_KINDS 5
 struct bk_edge {
     uint32_t from, to; /* blocks */
+    enum bk_edge_kind kind;
 };
 
 /* A block ends behind a JUMP, RET or STOP (and its delay slot), before a branch target, and where data follows. Edges: to the targets of
@@ -103,7 +115,9 @@ struct bk_edge {
  * function's end; a function that is nothing but nops keeps them. A function may have no instruction at all. */
 
 /* A number for each key, for whoever reads the bodies of a decoder to keep what it found out about the instructions of that
- * key. The decoder only makes room: what is new is 0. A reader that finds another owner than itself begins with zeros. */
+ * key; one for each of the uses that stand side by side. The decoder only makes room: what is new is 0. A reader that finds another
+ * owner than itself begins with zeros. */
+enum bk_memo_use { BK_MEMO_WORDS, BK_MEMO_FORMS, BK_MEMO_NEUTRAL_FORMS, BK_MEMO_USES };
 struct bk_memo {
     const void *owner;
     uint32_t *v; /* `n`, more than the largest key */
@@ -119,13 +133,13 @@ struct bk_body {
     size_t n_blocks;
     const struct bk_block *blocks; /* address order; block 0 is the entry */
     size_t n_edges;
-    const struct bk_edge *edges; /* sorted by from, then to; no duplicates; tail jumps out are callees */
+    const struct bk_edge *edges; /* sorted by from, then to, which occur together once; tail jumps out are callees */
     size_t n_callees;
     const uint64_t *callees; /* sorted, distinct addresses of direct calls and tail jumps; own cold pieces are none */
     uint64_t bytes_code;     /* bytes decoded as instructions */
     uint64_t bytes_data;     /* literal pools, jump tables, padding */
     uint64_t bytes_bad;      /* bytes that could not be decoded; the three sum to function->size */
-    struct bk_memo *memo;    /* NULL: there are no keys */
+    struct bk_memo *memo;    /* BK_MEMO_USES; NULL: there are no keys */
 };
 
 struct bk_decoder; /* one per thread */

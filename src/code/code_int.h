@@ -46,6 +46,7 @@ struct reading {
     const cs_insn *in;
     struct bk_insn *insn;   /* addr, size, mnemonic are set; flags and counts are 0 */
     struct bk_operand *ops; /* BK_MAX_OPERANDS free */
+    bool wide;              /* 64-bit MIPS */
     uint64_t literal;       /* address and */
     uint32_t literal_size;  /* bytes of a pc-relative literal; 0: none */
 };
@@ -56,9 +57,9 @@ bool bk_arm64_read_word(struct bk_insn *insn, uint32_t word);
 
 /* The next free operand, zeroed but for kind and scale 1; a scratch one is given back when all are used. */
 struct bk_operand *bk_reading_operand(struct reading *r, enum bk_operand_kind kind);
-void bk_reading_reg(struct reading *r, unsigned reg);
+struct bk_operand *bk_reading_reg(struct reading *r, unsigned reg);
 void bk_reading_imm(struct reading *r, int64_t value);
-void bk_reading_mem(struct reading *r, unsigned base, unsigned index, int32_t scale, int64_t disp);
+struct bk_operand *bk_reading_mem(struct reading *r, unsigned base, unsigned index, int32_t scale, int64_t disp);
 void bk_reading_other(struct reading *r, const char *what, int64_t number);
 
 /* ---- instructions met before (cache.c) -------------------------------- */
@@ -146,7 +147,7 @@ struct bk_decoder {
     struct reserve reserve;
     struct bk_strtab *mnemonics;
     struct insn_cache cache;
-    struct bk_memo memo;
+    struct bk_memo memo[BK_MEMO_USES];
 
     /* The function at hand. */
     const uint8_t *data; /* its bytes, `avail` of them in the file */

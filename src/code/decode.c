@@ -47,10 +47,12 @@ static const char *reg_name(const struct reading *r, unsigned reg)
     return reg ? cs_reg_name(r->cs, reg) : NULL;
 }
 
-void bk_reading_reg(struct reading *r, unsigned reg)
+struct bk_operand *bk_reading_reg(struct reading *r, unsigned reg)
 {
     const char *name = reg_name(r, reg);
-    bk_reading_operand(r, name ? BK_OP_REG : BK_OP_OTHER)->reg = name;
+    struct bk_operand *op = bk_reading_operand(r, name ? BK_OP_REG : BK_OP_OTHER);
+    op->reg = name;
+    return op;
 }
 
 void bk_reading_imm(struct reading *r, int64_t value)
@@ -58,13 +60,14 @@ void bk_reading_imm(struct reading *r, int64_t value)
     bk_reading_operand(r, BK_OP_IMM)->value = value;
 }
 
-void bk_reading_mem(struct reading *r, unsigned base, unsigned index, int32_t scale, int64_t disp)
+struct bk_operand *bk_reading_mem(struct reading *r, unsigned base, unsigned index, int32_t scale, int64_t disp)
 {
     struct bk_operand *op = bk_reading_operand(r, BK_OP_MEM);
     op->reg = reg_name(r, base);
     op->index = reg_name(r, index);
     op->scale = scale;
     op->value = disp;
+    return op;
 }
 
 void bk_reading_other(struct reading *r, const char *what, int64_t number)
@@ -258,7 +261,11 @@ static int decode_anew(struct bk_decoder *d, uint64_t pc, uint64_t limit, const 
         if (id == BK_STR_NONE)
             return -1;
         insn->mnemonic = bk_strtab_str(d->mnemonics, id);
-        struct reading r = {.cs = d->cs, .in = d->in, .insn = insn, .ops = d->operands.v + d->operands.n};
+        struct reading r = {.cs = d->cs,
+                            .in = d->in,
+                            .insn = insn,
+                            .ops = d->operands.v + d->operands.n,
+                            .wide = d->functions->image->arch == BK_ARCH_MIPS64};
         (d->thumb ? bk_thumb_read : d->isa->read)(&r);
         d->operands.n += insn->n_operands;
         d->n_operands += insn->n_operands;
@@ -473,7 +480,8 @@ void bk_decoder_free(struct bk_decoder *d)
     in_use = NULL;
     bk_strtab_free(d->mnemonics);
     bk_cache_done(&d->cache);
-    free(d->memo.v);
+    for (size_t i = 0; i < BK_MEMO_USES; i++)
+        free(d->memo[i].v);
     free(d->literals);
     free(d->insns.v);
     free(d->operands.v);
@@ -485,13 +493,15 @@ void bk_decoder_free(struct bk_decoder *d)
 }
 
 /* Room for the keys there are now. */
-static bool grow_memo(struct bk_decoder *d)
+static bool grow_memos(struct bk_decoder *d)
 {
-    size_t before = d->memo.n;
-    if (!bk_grow((void **)&d->memo.v, &d->memo.n, d->cache.entries.n + 1, sizeof *d->memo.v))
-        return false;
-    if (d->memo.n > before)
-        memset(d->memo.v + before, 0, (d->memo.n - before) * sizeof *d->memo.v);
+    for (struct bk_memo *m = d->memo; m < d->memo + BK_MEMO_USES; m++) {
+        size_t before = m->n;
+        if (!bk_grow((void **)&m->v, &m->n, d->cache.entries.n + 1, sizeof *m->v))
+            return false;
+        if (m->n > before)
+            memset(m->v + before, 0, (m->n - before) * sizeof *m->v);
+    }
     return true;
 }
 
@@ -501,8 +511,8 @@ int bk_decoder_body(const struct bk_body **out, struct bk_decoder *d, size_t i, 
     if (i >= d->functions->n)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "function %zu of %zu", i, d->functions->n);
     const struct bk_function *fn = &d->functions->v[i];
-    d->body = (struct bk_body){.function = fn, .arch = d->functions->image->arch, .memo = &d->memo};
-    if (!sweep(d, fn) || !bk_blocks_build(d) || !grow_memo(d))
+    d->body = (struct bk_body){.function = fn, .arch = d->functions->image->arch, .memo = d->memo};
+    if (!sweep(d, fn) || !bk_blocks_build(d) || !grow_memos(d))
         return bk_fail_nomem(err, d->insns.cap * sizeof *d->insns.v);
     d->body.n_insns = d->insns.n;
     d->body.insns = d->insns.v;

@@ -1,6 +1,8 @@
 /* MIPS: flow and operands. Branches have a delay slot. */
 #include "code/code_int.h"
 
+#include <string.h>
+
 #define DELAYED_COND (BK_INSN_JUMP | BK_INSN_COND | BK_INSN_DELAY)
 
 static uint16_t flow(unsigned id)
@@ -98,6 +100,69 @@ static void set_target(struct bk_insn *insn, const cs_insn *in, bool wide)
     insn->flags |= BK_INSN_TARGET;
 }
 
+/* Bytes that an instruction with a memory operand accesses there, at most where it loads or stores a part of a word. */
+static uint8_t access_size(unsigned id)
+{
+    switch (id) {
+    case MIPS_INS_LB:
+    case MIPS_INS_LBU:
+    case MIPS_INS_SB:
+        return 1;
+    case MIPS_INS_LH:
+    case MIPS_INS_LHU:
+    case MIPS_INS_SH:
+        return 2;
+    case MIPS_INS_LW:
+    case MIPS_INS_LWU:
+    case MIPS_INS_LWL:
+    case MIPS_INS_LWR:
+    case MIPS_INS_LL:
+    case MIPS_INS_LWC1:
+    case MIPS_INS_SW:
+    case MIPS_INS_SWL:
+    case MIPS_INS_SWR:
+    case MIPS_INS_SC:
+    case MIPS_INS_SWC1:
+        return 4;
+    case MIPS_INS_LD:
+    case MIPS_INS_LDL:
+    case MIPS_INS_LDR:
+    case MIPS_INS_LLD:
+    case MIPS_INS_LDC1:
+    case MIPS_INS_SD:
+    case MIPS_INS_SDL:
+    case MIPS_INS_SDR:
+    case MIPS_INS_SCD:
+    case MIPS_INS_SDC1:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+/* What the name says of the width of floating-point operand `i`: of cvt.d.w the first suffix is the result's, the last the
+ * source's. 0: nothing. */
+static uint8_t fp_size(const char *name, unsigned i)
+{
+    bool compares = strncmp(name, "c.", 2) == 0; /* c.lt.d */
+    const char *dot = i == 0 && !compares ? strchr(name, '.') : strrchr(name, '.');
+    if (dot)
+        return dot[1] == 's' || dot[1] == 'w' ? 4 : dot[1] == 'd' || dot[1] == 'l' ? 8 : 0;
+    size_t n = strlen(name);
+    if (n < 4 || strcmp(name + n - 2, "c1") != 0) /* lwc1, ldc1, mtc1, mfhc1, dmtc1, ... */
+        return 0;
+    return name[0] == 'd' || name[1] == 'd' ? 8 : 4;
+}
+
+static uint8_t reg_size(const struct reading *r, unsigned reg, unsigned i)
+{
+    if (reg >= MIPS_REG_F0 && reg <= MIPS_REG_F31)
+        return fp_size(r->in->mnemonic, i);
+    if (reg >= MIPS_REG_W0 && reg <= MIPS_REG_W31)
+        return 16;
+    return reg >= MIPS_REG_0 && reg <= MIPS_REG_31 ? (r->wide ? 8 : 4) : 0;
+}
+
 void bk_mips_read(struct reading *r)
 {
     const cs_mips *m = &r->in->detail->mips;
@@ -110,11 +175,11 @@ void bk_mips_read(struct reading *r)
     for (unsigned i = 0; i < m->op_count; i++) {
         const cs_mips_op *op = &m->operands[i];
         if (op->type == MIPS_OP_REG)
-            bk_reading_reg(r, op->reg);
+            bk_reading_reg(r, op->reg)->size = reg_size(r, op->reg, i);
         else if (op->type == MIPS_OP_IMM)
             bk_reading_imm(r, op->imm);
         else if (op->type == MIPS_OP_MEM)
-            bk_reading_mem(r, op->mem.base, 0, 1, op->mem.disp);
+            bk_reading_mem(r, op->mem.base, 0, 1, op->mem.disp)->size = access_size(r->in->id);
         else
             bk_reading_other(r, NULL, 0);
     }

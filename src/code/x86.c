@@ -92,7 +92,7 @@ void bk_x86_read(struct reading *r)
         const cs_x86_op *op = &x->operands[i];
         switch (op->type) {
         case X86_OP_REG:
-            bk_reading_reg(r, op->reg);
+            bk_reading_reg(r, op->reg)->size = op->size;
             break;
         case X86_OP_IMM:
             if (branch) { /* a far branch has selector and offset: no address */
@@ -107,7 +107,9 @@ void bk_x86_read(struct reading *r)
             break;
         case X86_OP_MEM: {
             bool index = op->mem.index != X86_REG_INVALID;
-            bk_reading_mem(r, op->mem.base, op->mem.index, index ? op->mem.scale : 1, op->mem.disp);
+            struct bk_operand *m =
+                bk_reading_mem(r, op->mem.base, op->mem.index, index ? op->mem.scale : 1, op->mem.disp);
+            m->size = r->in->id == X86_INS_LEA ? 0 : op->size;
             break;
         }
         default:

@@ -32,6 +32,16 @@ size_t bk_word_opcode(const char **opcode, const char *word);
  * relocation of an object is for, and in an executable of fixed address values inside its allocated sections. */
 size_t bk_insn_immediates(int64_t out[BK_MAX_OPERANDS], const struct bk_image *img, const struct bk_insn *insn);
 
+/* Bytes of the longest form with its NUL. */
+#define BK_FORM_MAX 192
+
+/* Writes the form of one instruction, NUL-terminated, and returns its length: the word without registers and numbers, but with
+ * widths in bytes, "X_mov_r4,m4" (doc/features.md). It follows from the instruction's key where that is not 0. */
+size_t bk_form_write(char out[BK_FORM_MAX], enum bk_arch arch, const struct bk_insn *insn);
+/* Writes what is left of a form, any text at all, without the processor, "N_load_4", and returns its length; "N_other" where nothing
+ * is known of it. */
+size_t bk_form_neutral(char out[BK_FORM_MAX], const char *form);
+
 /* A function as the sequence models see it: ids of its words in linear address order. */
 struct bk_word_seq {
     uint32_t *v; /* heap, `n` used of `cap`; free with bk_word_seq_done() */
@@ -47,6 +57,23 @@ BK_MUST_CHECK int bk_word_seq_find(struct bk_word_seq *out, const struct bk_strt
                                    size_t max, struct bk_error *err);
 /* The same, but new words are added to `words`. */
 BK_MUST_CHECK int bk_word_seq_intern(struct bk_word_seq *out, struct bk_strtab *words, const struct bk_body *body,
+                                     size_t max, struct bk_error *err);
+
+/* A function as the graph models see its instructions: two ids each, in linear address order. */
+struct bk_form_seq {
+    uint32_t *v;       /* heap, `n` used of `cap`; free with bk_form_seq_done() */
+    uint32_t *neutral; /* likewise, `n` of `neutral_cap` */
+    size_t n, cap, neutral_cap;
+    size_t n_unknown; /* of the forms in v */
+};
+/* As a bk_word_seq: zero-initialise once, and `forms` must live as long as the body's decoder is used for it. */
+void bk_form_seq_done(struct bk_form_seq *s);
+/* Ids from `forms`, where forms and neutral forms stand side by side: of the form to v, of its neutral form to `neutral`, each
+ * BK_STR_NONE when it is not there; at most `max` (0: all). Fails only for want of memory. */
+BK_MUST_CHECK int bk_form_seq_find(struct bk_form_seq *out, const struct bk_strtab *forms, const struct bk_body *body,
+                                   size_t max, struct bk_error *err);
+/* The ids of forms to v, new ones being added to `forms`; what is in `neutral` means nothing. */
+BK_MUST_CHECK int bk_form_seq_intern(struct bk_form_seq *out, struct bk_strtab *forms, const struct bk_body *body,
                                      size_t max, struct bk_error *err);
 
 #endif

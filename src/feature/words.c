@@ -1,6 +1,6 @@
 /* The token rules `safe`, version 1: Massarelli et al. 2019, section 5.1, as doc/tokens.md spells them out. Numbers are
  * formatted by hand: this runs once for every instruction of a program, and printf asks the locale. */
-#include "feature/feature.h"
+#include "feature/feature_int.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -57,115 +57,80 @@ const char *bk_word_end(enum bk_arch arch)
     }
 }
 
-/* A word being written: room for BK_WORD_MAX bytes at `begin`. What no longer fits is dropped, `p` goes no further than `end`. */
-struct writer {
-    char *p, *end; /* end: where the NUL stands at the latest */
-    bool cut;
-};
-
-static void put_char(struct writer *w, char c)
-{
-    if (w->p < w->end)
-        *w->p++ = c;
-    else
-        w->cut = true;
-}
-
-static void put_str(struct writer *w, const char *s)
-{
-    while (*s != '\0')
-        put_char(w, *s++);
-}
-
-static void put_unsigned(struct writer *w, uint64_t v, unsigned base)
-{
-    char digits[20]; /* of 2^64 - 1, the last first */
-    unsigned n = 0;
-    do {
-        digits[n++] = "0123456789abcdef"[v % base];
-        v /= base;
-    } while (v != 0);
-    while (n > 0)
-        put_char(w, digits[--n]);
-}
-
 static uint64_t magnitude(int64_t v)
 {
     return v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
 }
 
-static void put_decimal(struct writer *w, int64_t v)
+static void put_decimal(struct bk_text *w, int64_t v)
 {
     if (v < 0)
-        put_char(w, '-');
-    put_unsigned(w, magnitude(v), 10);
+        bk_text_char(w, '-');
+    bk_text_unsigned(w, magnitude(v), 10);
 }
 
-static void put_immediate(struct writer *w, int64_t v)
+static void put_immediate(struct bk_text *w, int64_t v)
 {
     if (magnitude(v) > IMM_LIMIT) {
-        put_str(w, "HIMM");
+        bk_text_str(w, "HIMM");
         return;
     }
-    put_str(w, v < 0 ? "-0x" : "0x");
-    put_unsigned(w, magnitude(v), 16);
+    bk_text_str(w, v < 0 ? "-0x" : "0x");
+    bk_text_unsigned(w, magnitude(v), 16);
 }
 
-static void put_fp(struct writer *w, double v)
+static void put_fp(struct bk_text *w, double v)
 {
     /* The comparison also keeps NaN and values that no int64_t holds away from the cast. */
     if (v >= -IMM_LIMIT && v <= IMM_LIMIT && v == (double)(int64_t)v)
         put_immediate(w, (int64_t)v);
     else
-        put_str(w, "FIMM");
+        bk_text_str(w, "FIMM");
 }
 
-static void put_operand(struct writer *w, const struct bk_operand *op)
+static void put_operand(struct bk_text *w, const struct bk_operand *op)
 {
     switch (op->kind) {
     case BK_OP_REG:
-        put_str(w, op->reg);
+        bk_text_str(w, op->reg);
         break;
     case BK_OP_IMM:
         put_immediate(w, op->value);
         break;
     case BK_OP_MEM:
         if (op->reg == NULL) {
-            put_str(w, "[MEM]");
+            bk_text_str(w, "[MEM]");
             break;
         }
-        put_char(w, '[');
-        put_str(w, op->reg);
-        put_char(w, '*');
+        bk_text_char(w, '[');
+        bk_text_str(w, op->reg);
+        bk_text_char(w, '*');
         put_decimal(w, op->scale);
-        put_char(w, '+');
+        bk_text_char(w, '+');
         put_decimal(w, op->value);
-        put_char(w, ']');
+        bk_text_char(w, ']');
         break;
     case BK_OP_FP:
         put_fp(w, op->fp);
         break;
     case BK_OP_OTHER: /* its number is the disassembler's own count of such things, or as good as never varies */
-        put_str(w, op->reg != NULL ? op->reg : "OTHER");
+        bk_text_str(w, op->reg != NULL ? op->reg : "OTHER");
         break;
     }
 }
 
 size_t bk_word_write(char out[BK_WORD_MAX], enum bk_arch arch, const struct bk_insn *insn)
 {
-    struct writer w = {.p = out, .end = out + BK_WORD_MAX - 1};
-    put_char(&w, bk_word_prefix(arch));
-    put_char(&w, '_');
+    struct bk_text w = {.p = out, .end = out + BK_WORD_MAX - 1};
+    bk_text_char(&w, bk_word_prefix(arch));
+    bk_text_char(&w, '_');
     for (const char *s = insn->mnemonic; *s != '\0'; s++)
-        put_char(&w, *s == ' ' ? '_' : *s);
+        bk_text_char(&w, *s == ' ' ? '_' : *s);
     for (size_t i = 0; i < insn->n_operands; i++) {
-        put_char(&w, i == 0 ? '_' : ',');
+        bk_text_char(&w, i == 0 ? '_' : ',');
         put_operand(&w, &insn->operands[i]);
     }
-    if (w.cut)
-        w.p[-1] = '~';
-    *w.p = '\0';
-    return (size_t)(w.p - out);
+    return bk_text_end(&w, out);
 }
 
 /* The operand part begins at a '_' that no rule sets apart from those of a mnemonic ("vcmpeq_uqps", "adds_a.b", a prefix) or a
@@ -215,18 +180,6 @@ static int begin(struct bk_word_seq *s, size_t *n, const struct bk_body *body, s
     return BK_OK;
 }
 
-/* What the body's decoder keeps for the table `words`: by key, id + 1 of the word; NULL: nothing. */
-static uint32_t *known_ids(const struct bk_body *body, const struct bk_strtab *words)
-{
-    struct bk_memo *memo = body->memo;
-    if (memo == NULL || memo->n == 0)
-        return NULL;
-    if (memo->owner != words)
-        memset(memo->v, 0, memo->n * sizeof *memo->v);
-    memo->owner = words;
-    return memo->v;
-}
-
 /* Whether the instruction's key tells its word: an address is part of it only where it is small. */
 static bool key_tells(const struct bk_insn *insn)
 {
@@ -245,7 +198,7 @@ int bk_word_seq_find(struct bk_word_seq *out, const struct bk_strtab *words, con
     int rc = begin(out, &n, body, max, err);
     if (rc != BK_OK)
         return rc;
-    uint32_t *known = known_ids(body, words), none;
+    uint32_t *known = bk_memo_ids(body, BK_MEMO_WORDS, words), none;
     for (; out->n < n; out->n++) {
         const struct bk_insn *insn = &body->insns[out->n];
         uint32_t *slot = known != NULL && key_tells(insn) ? &known[insn->key] : &none;
@@ -270,7 +223,7 @@ int bk_word_seq_intern(struct bk_word_seq *out, struct bk_strtab *words, const s
     int rc = begin(out, &n, body, max, err);
     if (rc != BK_OK)
         return rc;
-    uint32_t *known = known_ids(body, words), none;
+    uint32_t *known = bk_memo_ids(body, BK_MEMO_WORDS, words), none;
     for (; out->n < n; out->n++) {
         const struct bk_insn *insn = &body->insns[out->n];
         uint32_t *slot = known != NULL && key_tells(insn) ? &known[insn->key] : &none;

@@ -16,7 +16,7 @@ static void check_operands(const struct bk_insn *a, const struct bk_insn *b)
     for (size_t k = 0; k < a->n_operands; k++) {
         const struct bk_operand *x = &a->operands[k], *y = &b->operands[k];
         if (x->kind != y->kind || x->value != y->value || x->scale != y->scale || x->reg != y->reg ||
-            x->index != y->index || memcmp(&x->fp, &y->fp, sizeof x->fp) != 0)
+            x->size != y->size || x->index != y->index || memcmp(&x->fp, &y->fp, sizeof x->fp) != 0)
             fail_msg("operand %zu of %s at 0x%llx: %lld, not %lld", k, b->mnemonic, (unsigned long long)b->addr,
                      (long long)x->value, (long long)y->value);
     }
@@ -62,7 +62,7 @@ static void check_keys(struct first_seen *seen, const struct bk_body *body)
         const struct bk_insn *insn = &body->insns[i];
         if (insn->key == 0)
             continue;
-        assert_true(insn->key < body->memo->n);
+        assert_true(insn->key < body->memo[BK_MEMO_WORDS].n);
         if (insn->key >= seen->n) {
             size_t before = seen->n;
             seen->n = 2 * (size_t)insn->key;

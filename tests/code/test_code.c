@@ -110,6 +110,50 @@ static void check_listing(const struct bk_body *body, const struct listing *l)
     assert_int_equal(body->bytes_bad, 0);
 }
 
+static size_t block_with(const struct bk_body *body, uint64_t addr)
+{
+    for (size_t b = 0; b < body->n_blocks; b++) {
+        const struct bk_block *block = &body->blocks[b];
+        if (addr >= body->insns[block->first].addr && addr <= body->insns[block->first + block->n - 1].addr)
+            return b;
+    }
+    fail_msg("no block has 0x%llx", (unsigned long long)addr);
+    return SIZE_MAX;
+}
+
+static const struct bk_edge *edge_between(const struct bk_body *body, size_t from, size_t to)
+{
+    for (size_t e = 0; e < body->n_edges; e++)
+        if (body->edges[e].from == from && body->edges[e].to == to)
+            return &body->edges[e];
+    return NULL;
+}
+
+/* Each jump of the listing inside the function is an edge of its kind, and there are no other such edges. Returns their number. */
+static size_t check_edges(const struct bk_body *body, const struct listing *l)
+{
+    uint64_t begin = body->function->addr, end = begin + body->function->size;
+    size_t listed = 0, n = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const struct row *r = &l->v[i];
+        if ((r->kind != 'J' && r->kind != 'B') || r->addr < begin || r->addr >= end)
+            continue;
+        size_t from = block_with(body, r->addr);
+        const struct bk_edge *next = edge_between(body, from, from + 1);
+        assert_true(r->kind == 'J' || (next && next->kind == BK_EDGE_NOT_TAKEN));
+        if (r->number < begin || r->number >= end)
+            continue; /* a tail jump, or one to the cold piece */
+        const struct bk_edge *e = edge_between(body, from, block_with(body, r->number));
+        assert_non_null(e);
+        assert_int_equal(e->kind, r->kind == 'J' ? BK_EDGE_JUMP : BK_EDGE_TAKEN);
+        listed++;
+    }
+    for (size_t e = 0; e < body->n_edges; e++)
+        n += body->edges[e].kind == BK_EDGE_JUMP || body->edges[e].kind == BK_EDGE_TAKEN;
+    assert_int_equal(n, listed);
+    return n;
+}
+
 static void check_file(const char *name)
 {
     char file[64];
@@ -118,8 +162,12 @@ static void check_file(const char *name)
     fixture_open(&f, file);
     struct listing l = read_listing(name);
     check_functions(&f, &l);
-    for (size_t i = 0; i < f.functions->n; i++)
+    size_t n_edges = 0;
+    for (size_t i = 0; i < f.functions->n; i++) {
         check_listing(fixture_body(&f, i), &l);
+        n_edges += check_edges(fixture_body(&f, i), &l);
+    }
+    assert_true(n_edges >= 5);
     free(l.v);
     fixture_close(&f);
 }

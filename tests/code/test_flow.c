@@ -6,10 +6,13 @@
 struct graph {
     const char *name;
     const char *blocks;  /* "offset+instructions ..." */
-    const char *edges;   /* "from>to ..." */
+    const char *edges;   /* "from>to and a letter of kinds ..." */
     const char *callees; /* names */
     uint64_t data;       /* bytes */
 };
+
+/* Fall, taken, not taken, jump, case. */
+static const char kinds[BK_EDGE_KINDS + 1] = "ftnjc";
 
 static void add(char *out, size_t size, const char *fmt, ...) BK_PRINTF(3, 4);
 static void add(char *out, size_t size, const char *fmt, ...)
@@ -32,7 +35,8 @@ static void check_graph(struct fixture *f, const struct graph *g)
         add(blocks, sizeof blocks, "%s%llx+%u", b ? " " : "",
             (unsigned long long)(body->insns[body->blocks[b].first].addr - body->function->addr), body->blocks[b].n);
     for (size_t e = 0; e < body->n_edges; e++)
-        add(edges, sizeof edges, "%s%u>%u", e ? " " : "", body->edges[e].from, body->edges[e].to);
+        add(edges, sizeof edges, "%s%u>%u%c", e ? " " : "", body->edges[e].from, body->edges[e].to,
+            kinds[body->edges[e].kind]);
     for (size_t k = 0; k < body->n_callees; k++) {
         size_t to = bk_functions_at(f->functions, body->callees[k]);
         assert_true(to != SIZE_MAX);
@@ -60,12 +64,12 @@ static void test_amd64(void **state)
 {
     (void)state;
     static const struct graph g[] = {
-        {"diamond", "0+2 4+2 8+1 a+1", "0>1 0>2 1>3 2>3", "", 0},
-        {"padded", "0+2 5+2 9+1", "0>1 1>1 1>2", "", 4},
-        {"traps", "0+3 9+1 b+1", "0>1 0>2", "diamond", 0},
-        {"tail", "0+3 9+1", "0>1", "diamond padded", 0},
-        {"locked", "0+1 2+2 7+1 9+1", "0>1 1>0 1>2 2>1 2>3", "", 0},
-        {"table", "0+2 5+5 18+2 1b+2 1e+2", "0>1 0>4 1>2 1>3", "", 0},
+        {"diamond", "0+2 4+2 8+1 a+1", "0>1n 0>2t 1>3j 2>3f", "", 0},
+        {"padded", "0+2 5+2 9+1", "0>1j 1>1t 1>2n", "", 4},
+        {"traps", "0+3 9+1 b+1", "0>1n 0>2t", "diamond", 0},
+        {"tail", "0+3 9+1", "0>1n", "diamond padded", 0},
+        {"locked", "0+1 2+2 7+1 9+1", "0>1t 1>0t 1>2n 2>1t 2>3n", "", 0},
+        {"table", "0+2 5+5 18+2 1b+2 1e+2", "0>1n 0>4t 1>2c 1>3c", "", 0},
     };
     check_graphs("flow-amd64.o", g, sizeof g / sizeof *g);
 }
@@ -74,12 +78,12 @@ static void test_armhf(void **state)
 {
     (void)state;
     static const struct graph g[] = {
-        {"a32_predicated", "0+2 8+2 10+2", "0>1 1>2", "a32_leaf", 4},
+        {"a32_predicated", "0+2 8+2 10+2", "0>1f 1>2f", "a32_leaf", 4},
         {"a32_leaf", "0+1", "", "", 0},
-        {"a32_table", "0+2 8+1 c+1 10+1 14+2 1c+2 24+1", "0>1 0>2 0>3 1>6 2>4 3>5", "", 0},
-        {"a32_words", "0+2 8+1 14+2 1c+1 20+1", "0>1 0>2 0>3 1>4 3>4", "", 8},
-        {"t32_it", "0+3 6+3 e+1 12+1", "0>1 1>2 1>3 2>3", "t32_table", 0},
-        {"t32_table", "0+2 4+1 c+2 10+2 14+1 16+1 18+1", "0>1 0>6 1>2 1>3 1>4 4>5 4>6 5>6", "", 4},
+        {"a32_table", "0+2 8+1 c+1 10+1 14+2 1c+2 24+1", "0>1n 0>2c 0>3c 1>6j 2>4j 3>5j", "", 0},
+        {"a32_words", "0+2 8+1 14+2 1c+1 20+1", "0>1n 0>2c 0>3c 1>4j 3>4f", "", 8},
+        {"t32_it", "0+3 6+3 e+1 12+1", "0>1f 1>2n 1>3t 2>3f", "t32_table", 0},
+        {"t32_table", "0+2 4+1 c+2 10+2 14+1 16+1 18+1", "0>1n 0>6t 1>2c 1>3c 1>4c 4>5n 4>6t 5>6f", "", 4},
         {"t32_literals", "0+4", "", "", 16},
     };
     check_graphs("flow-armhf.o", g, sizeof g / sizeof *g);
@@ -89,7 +93,7 @@ static void test_arm64(void **state)
 {
     (void)state;
     static const struct graph g[] = {
-        {"branches", "0+2 8+1 c+1 10+1 14+1", "0>1 0>4 1>2 1>4 2>0 2>3", "signed", 0},
+        {"branches", "0+2 8+1 c+1 10+1 14+1", "0>1n 0>4t 1>2n 1>4t 2>0t 2>3n", "signed", 0},
         {"signed", "0+4 10+1", "", "branches", 0},
         {"pool", "0+3", "", "", 8},
     };
@@ -100,9 +104,9 @@ static void test_mipsel(void **state)
 {
     (void)state;
     static const struct graph g[] = {
-        {"delayed", "0+3 c+3 18+2", "0>1 0>2 1>2", "other", 0},
-        {"other", "0+2 8+2 18+4", "0>0 0>1 1>2", "delayed", 8},
-        {"slot", "0+1 4+3 10+2", "0>1 0>2 1>1", "", 0},
+        {"delayed", "0+3 c+3 18+2", "0>1n 0>2t 1>2f", "other", 0},
+        {"other", "0+2 8+2 18+4", "0>0t 0>1n 1>2j", "delayed", 8},
+        {"slot", "0+1 4+3 10+2", "0>1n 0>2t 1>1j", "", 0},
     };
     check_graphs("flow-mipsel.o", g, sizeof g / sizeof *g);
 }

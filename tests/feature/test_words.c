@@ -1,6 +1,6 @@
-/* The token rules: golden words of real instructions, one file an architecture, and the corners no disassembler shows.
+/* The token rules: golden words and forms of real instructions, one file an architecture, and the corners no disassembler shows.
  *
- * A golden line is "address <tab> bytes in hex <tab> words": the bytes of one instruction, or of a few that belong together, decoded at that
+ * A golden line is "address <tab> bytes in hex <tab> words <tab> forms <tab> neutral forms": the bytes of one instruction, or of a few that belong together, decoded at that
  * address. BINKIN_BLESS=1 writes the words anew: read the difference, and run tests/feature/check-words, which derives
  * them from objdump's text. A changed word means a new BK_TOKENS_VERSION. */
 #include <ctype.h>
@@ -130,7 +130,26 @@ static size_t write_word(char out[BK_WORD_MAX], enum bk_arch arch, const struct 
     return len;
 }
 
-/* The words of `code`, separated by blanks, into `out`. */
+/* What a golden line says of its instructions: words, forms and neutral forms, each separated by blanks, with tabs between. */
+static void describe(char *out, size_t size, const struct bk_body *body)
+{
+    size_t used = 0;
+    for (unsigned what = 0; what < 3; what++) {
+        for (size_t i = 0; i < body->n_insns; i++) {
+            char text[BK_WORD_MAX], form[BK_FORM_MAX];
+            size_t n = what == 0 ? write_word(text, body->arch, &body->insns[i])
+                                 : bk_form_write(form, body->arch, &body->insns[i]);
+            assert_int_equal(n, strlen(what == 0 ? text : form));
+            if (what == 2)
+                bk_form_neutral(text, form);
+            const char *between = i > 0 ? " " : what > 0 ? "\t" : "";
+            used += (size_t)snprintf(out + used, size - used, "%s%s", between, what == 1 ? form : text);
+            assert_true(used < size);
+        }
+    }
+}
+
+/* That of `code` into `out`. */
 static void words_of(char *out, size_t size, const struct target *t, uint64_t addr, const uint8_t *code, size_t n)
 {
     struct buffer elf;
@@ -149,14 +168,7 @@ static void words_of(char *out, size_t size, const struct target *t, uint64_t ad
     if (body->bytes_bad > 0)
         fail_msg("%s: the bytes at %#llx (%02x %02x ..) are no instruction", t->name, (unsigned long long)addr, code[0],
                  code[1]);
-    size_t used = 0;
-    *out = '\0';
-    for (size_t i = 0; i < body->n_insns; i++) {
-        char word[BK_WORD_MAX];
-        write_word(word, body->arch, &body->insns[i]);
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? " " : "", word);
-        assert_true(used < size);
-    }
+    describe(out, size, body);
     bk_decoder_free(decoder);
     bk_functions_free(functions);
     bk_image_file_close(file);
@@ -179,7 +191,7 @@ static void golden(void **state)
 {
     const struct target *t = *state;
     const bool bless = getenv("BINKIN_BLESS") != NULL;
-    char path[512], line[1024], *blessed = NULL;
+    char path[512], line[2048], *blessed = NULL;
     size_t blessed_size = 0, checked = 0, wrong = 0;
     snprintf(path, sizeof path, "%s/words-%s.txt", FIXTURES, t->name);
     FILE *in = fopen(path, "r"), *out = open_memstream(&blessed, &blessed_size);
@@ -193,7 +205,7 @@ static void golden(void **state)
             continue;
         }
         uint8_t code[MAX_BYTES];
-        char words[1024];
+        char words[2048];
         const char *tab = strchr(hex + 1, '\t'), *expected = tab ? tab + 1 : "";
         int prefix = (int)(tab ? (size_t)(tab - line) : strlen(line));
         words_of(words, sizeof words, t, strtoull(line, NULL, 16), code, parse_hex(code, hex + 1));

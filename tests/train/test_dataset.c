@@ -1,7 +1,7 @@
 /* Data sets of small real objects: labelled.c at two levels, a stripped shared object of it, an archive, and this test itself.
  * argv: object -O0, object -O2, stripped shared object, archive of both objects. */
 #include "../base/temp_dir.h"
-#include "train.h"
+#include "dataset_int.h"
 
 static struct {
     const char *self, *o0, *o2, *stripped, *archive;
@@ -79,6 +79,9 @@ static void assert_same_info(const struct bk_dataset_info *a, const struct bk_da
         {a->has_immediates, b->has_immediates},
         {a->n_immediates, b->n_immediates},
         {a->n_with_immediates, b->n_with_immediates},
+        {a->has_graph, b->has_graph},
+        {a->n_forms, b->n_forms},
+        {a->n_edges, b->n_edges},
         {a->n_sources, b->n_sources},
         {a->n_with_source, b->n_with_source},
         {a->hash, b->hash},
@@ -171,6 +174,117 @@ static void words_and_immediates_are_those_of_the_code(void **state)
     bk_decoder_free(dec);
     bk_functions_free(f);
     bk_image_file_close(img);
+    bk_dataset_close(d);
+}
+
+static void check_graph(const struct bk_dataset *d, const struct bk_data_func *f, const struct bk_body *body)
+{
+    for (size_t k = 0; k < f->n_words; k++) {
+        char form[BK_FORM_MAX], neutral[BK_FORM_MAX];
+        bk_form_write(form, body->arch, &body->insns[k]);
+        bk_form_neutral(neutral, form);
+        assert_string_equal(bk_strtab_str(d->forms, f->forms[k]), form);
+        assert_string_equal(bk_strtab_str(d->neutral_forms, d->neutral[f->forms[k]]), neutral);
+    }
+    size_t first = 0, edge = 0;
+    for (size_t k = 0; k < f->n_kept_blocks; first += f->block_words[k++]) {
+        assert_int_equal(body->blocks[k].first, first);
+        assert_int_equal(f->block_words[k],
+                         body->blocks[k].n < f->n_words - first ? body->blocks[k].n : f->n_words - first);
+    }
+    assert_int_equal(first, f->n_words); /* so the last block that begins among the words is there */
+    for (size_t k = 0; k < body->n_edges; k++) {
+        const struct bk_edge *e = &body->edges[k];
+        if (e->from >= f->n_kept_blocks || e->to >= f->n_kept_blocks)
+            continue;
+        assert_true(edge < f->n_edges && f->edges[edge].from == e->from && f->edges[edge].to == e->to &&
+                    f->edges[edge].kind == e->kind);
+        edge++;
+    }
+    assert_int_equal(edge, f->n_edges);
+    assert_int_equal(f->n_callees, body->n_callees);
+}
+
+/* This program, whose functions call each other; callers are counted here from every function's own list. */
+static void graphs_are_those_of_the_code(void **state)
+{
+    struct bk_labelled_file file = labelled(path.self, "?");
+    struct bk_dataset *d = build(state, NULL, &file, 1, (struct bk_dataset_options){0});
+    struct bk_image_file *img;
+    struct bk_functions *f;
+    struct bk_decoder *dec;
+    const struct bk_body *body;
+    assert_int_equal(bk_image_file_open(&img, path.self, NULL), BK_OK);
+    assert_int_equal(bk_functions_find(&f, &img->images[0], NULL), BK_OK);
+    assert_int_equal(bk_decoder_new(&dec, f, NULL), BK_OK);
+    size_t *callers = calloc(f->n, sizeof *callers), next = 0, called = 0, edges = 0, branches = 0;
+    for (size_t i = 0; i < f->n; i++) {
+        assert_int_equal(bk_decoder_body(&body, dec, i, NULL), BK_OK);
+        for (size_t k = 0; k < body->n_callees; k++)
+            for (size_t to = 0; to < f->n; to++)
+                callers[to] += f->v[to].addr == body->callees[k];
+    }
+    assert_true(d->has_graph);
+    for (size_t i = 0; i < f->n; i++) {
+        if (next == d->n || d->v[next].addr != f->v[i].addr)
+            continue;
+        const struct bk_data_func *df = &d->v[next++];
+        assert_int_equal(bk_decoder_body(&body, dec, i, NULL), BK_OK);
+        check_graph(d, df, body);
+        assert_int_equal(df->n_callers, callers[i]);
+        called += df->n_callers > 1;
+        edges += df->n_edges;
+        for (size_t k = 0; k < df->n_edges; k++)
+            branches += df->edges[k].kind == BK_EDGE_TAKEN;
+    }
+    assert_int_equal(next, d->n);
+    assert_int_equal(edges, d->info.n_edges);
+    assert_true(called > 10 && branches > 100);
+    free(callers);
+    bk_decoder_free(dec);
+    bk_functions_free(f);
+    bk_image_file_close(img);
+    bk_dataset_close(d);
+}
+
+/* What makes callers and callees: tests/fixtures/train/calls.s. */
+static void calls_are_counted(void **state)
+{
+    static const struct {
+        const char *name;
+        uint32_t n_callees, n_callers;
+    } expected[] = {{"callee", 0, 3}, {"caller", 3, 1}, {"tail", 2, 0}};
+    struct bk_labelled_file file = labelled(FIXTURES "/calls.o", "?");
+    struct bk_dataset_info info;
+    struct bk_dataset *d = build(state, &info, &file, 1, (struct bk_dataset_options){0});
+    assert_int_equal(info.n_unnamed, 1); /* calls too */
+    assert_int_equal(d->n, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(d->v[i].name, expected[i].name);
+        assert_int_equal(d->v[i].n_callees, expected[i].n_callees);
+        assert_int_equal(d->v[i].n_callers, expected[i].n_callers);
+    }
+    bk_dataset_close(d);
+}
+
+static void forms_are_numbered(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.o0, "O0"), labelled(path.archive, "?")};
+    struct bk_dataset *d = build(state, NULL, files, 2, (struct bk_dataset_options){0});
+    size_t next = 0;
+    bool cut = false;
+    for (size_t i = 0; i < d->n; i++) {
+        const struct bk_data_func *f = &d->v[i];
+        cut |= f->n_words < f->n_insns;
+        for (size_t k = 0; k < f->n_words; k++) { /* numbered as they are first used, and all are */
+            assert_true(f->forms[k] <= next);
+            next += f->forms[k] == next;
+        }
+    }
+    assert_true(cut);
+    assert_int_equal(next, d->info.n_forms);
+    assert_int_equal(next, bk_strtab_count(d->forms));
+    assert_true(bk_strtab_count(d->neutral_forms) > 5 && bk_strtab_count(d->neutral_forms) < next);
     bk_dataset_close(d);
 }
 
@@ -320,7 +434,23 @@ static void shares_add_up(void **state)
     bk_dataset_close(d);
 }
 
-/* A file that Binkin 0.1 wrote of three.c beside it (gcc 12 -O1). */
+/* Files that older versions wrote of three.c beside them (gcc 12 -O1). */
+static void format_1_1_is_read(void **state)
+{
+    (void)state;
+    struct bk_dataset *d;
+    struct bk_dataset_info info;
+    assert_int_equal(bk_dataset_open(&d, FIXTURES "/format-1.1.data", NULL), BK_OK);
+    bk_dataset_describe(&info, d);
+    assert_int_equal(d->n, 3);
+    assert_int_equal(d->n_immediates, 5);
+    assert_true(d->has_immediates && info.has_immediates && info.n_with_source == 3);
+    assert_true(!d->has_graph && !info.has_graph && info.n_forms == 0 && !d->forms && !d->neutral);
+    for (size_t i = 0; i < d->n; i++)
+        assert_true(!d->v[i].forms && d->v[i].n_kept_blocks == 0 && d->v[i].n_edges == 0 && d->v[i].n_callers == 0);
+    bk_dataset_close(d);
+}
+
 static void format_1_0_is_read(void **state)
 {
     (void)state;
@@ -405,7 +535,7 @@ static void same_bytes_for_any_threads(void **state)
         struct bk_dataset_options opt = {.threads = threads};
         assert_int_equal(bk_dataset_build(&info, out, files, 3, &opt, NULL), BK_OK);
         assert_int_equal(info.n_failed_files, 0);
-        assert_true(info.n_functions > 100);
+        assert_true(info.n_functions > 100 && info.n_forms > 50 && info.n_edges > 500);
         size_t size;
         uint8_t *bytes = read_file(out, &size);
         if (first) {
@@ -460,10 +590,11 @@ static void a_bad_file_does_not_stop_the_rest(void **state)
 
 /* ---- the reader ---------------------------------------------------------- */
 
-static const char *const entries[] = {"info",    "words",      "strings",      "files",
-                                      "labels",  "functions",  "ids",          "immediate_counts",
-                                      "sources", "immediates", "immediate_ids"};
-#define N_ENTRIES 11
+static const char *const entries[] = {"info",          "words",  "strings",          "files",       "labels",
+                                      "functions",     "ids",    "immediate_counts", "sources",     "immediates",
+                                      "immediate_ids", "forms",  "form_ids",         "block_words", "edges",
+                                      "edge_counts",   "degrees"};
+#define N_ENTRIES 17
 
 /* Bytes of the entries of a good file; written back with one of them changed. */
 struct parts {
@@ -556,14 +687,33 @@ static int open_parts(const struct parts *p, size_t without)
     return rc;
 }
 
-enum { INFO, WORDS, STRINGS, FILES, LABELS, FUNCTIONS, IDS, COUNTS, SOURCES, IMMEDIATES, IMMEDIATE_IDS };
+enum {
+    INFO,
+    WORDS,
+    STRINGS,
+    FILES,
+    LABELS,
+    FUNCTIONS,
+    IDS,
+    COUNTS,
+    SOURCES,
+    IMMEDIATES,
+    IMMEDIATE_IDS,
+    FORMS,
+    FORM_IDS,
+    BLOCK_WORDS,
+    EDGES,
+    EDGE_COUNTS,
+    DEGREES
+};
 
 static void wrong_sizes_are_refused(void **state)
 {
     struct parts p = take_apart(state);
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK);
     for (size_t i = 0; i < N_ENTRIES; i++) {
-        assert_int_equal(open_parts(&p, i), i == SOURCES || i == IMMEDIATES ? BK_OK : BK_EFORMAT); /* OK: as in 1.0 */
+        bool newer = i == SOURCES || i == IMMEDIATES || i == FORMS; /* than 1.0 or 1.1 */
+        assert_int_equal(open_parts(&p, i), newer ? BK_OK : BK_EFORMAT);
         const size_t cuts[] = {1, 4, 8, 32, 40, p.n[i]};
         size_t whole = p.n[i];
         for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
@@ -586,10 +736,12 @@ static void wrong_numbers_are_refused(void **state)
     static const struct {
         int entry;
         size_t row, at;
-    } fields[] = {{FILES, 40, 0},     {FILES, 40, 8},      {FILES, 40, 12},      {FILES, 40, 16},    {FILES, 40, 20},
-                  {FILES, 40, 24},    {LABELS, 8, 0},      {LABELS, 8, 4},       {FUNCTIONS, 32, 0}, {FUNCTIONS, 32, 4},
-                  {FUNCTIONS, 32, 8}, {FUNCTIONS, 32, 20}, {FUNCTIONS, 32, 16},  {IDS, 4, 0},        {INFO, 4, 24},
-                  {INFO, 4, 28},      {COUNTS, 4, 0},      {IMMEDIATE_IDS, 4, 0}};
+    } fields[] = {{FILES, 40, 0},      {FILES, 40, 8},        {FILES, 40, 12},    {FILES, 40, 16},
+                  {FILES, 40, 20},     {FILES, 40, 24},       {LABELS, 8, 0},     {LABELS, 8, 4},
+                  {FUNCTIONS, 32, 0},  {FUNCTIONS, 32, 4},    {FUNCTIONS, 32, 8}, {FUNCTIONS, 32, 20},
+                  {FUNCTIONS, 32, 16}, {IDS, 4, 0},           {INFO, 4, 24},      {INFO, 4, 28},
+                  {COUNTS, 4, 0},      {IMMEDIATE_IDS, 4, 0}, {FORM_IDS, 4, 0},   {BLOCK_WORDS, 4, 0},
+                  {EDGES, 4, 0},       {EDGE_COUNTS, 4, 0}};
     struct parts p = take_apart(state);
     for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
         int e = fields[f].entry;
@@ -632,6 +784,175 @@ static void wrong_immediates_are_refused(void **state)
     set_u32(p.v[COUNTS], get_u32(p.v[COUNTS]) - 1); /* one number too many */
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     parts_free(&p);
+}
+
+static void set_u16(uint8_t *at, uint32_t x)
+{
+    at[0] = (uint8_t)x;
+    at[1] = (uint8_t)(x >> 8);
+}
+
+static uint32_t get_u16(const uint8_t *at)
+{
+    return at[0] | (uint32_t)at[1] << 8;
+}
+
+/* A u16 of an entry changed for one opening. */
+static int open_with_u16(struct parts *p, int entry, size_t at, uint32_t x)
+{
+    uint32_t good = get_u16(p->v[entry] + at);
+    set_u16(p->v[entry] + at, x);
+    int rc = open_parts(p, N_ENTRIES);
+    set_u16(p->v[entry] + at, good);
+    return rc;
+}
+
+/* Words that move between blocks, of the first two blocks of the first function with two. */
+static void wrong_blocks_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    const uint8_t *row = p.v[FUNCTIONS];
+    uint8_t *v = p.v[BLOCK_WORDS];
+    for (; get_u16(v) == get_u32(row + 20); row += 32)
+        v += 2;
+    uint32_t first = get_u16(v), second = get_u16(v + 2);
+    set_u16(v, first + 1);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT); /* too many words */
+    set_u16(v, first - 1);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    set_u16(v + 2, second + 1); /* the same number in all */
+    assert_int_equal(open_parts(&p, N_ENTRIES), first > 1 ? BK_OK : BK_EFORMAT);
+    set_u16(v, 0); /* all of them in the second */
+    set_u16(v + 2, first + second);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    set_u16(v, first + second); /* one block with the words of two */
+    memmove(v + 2, v + 4, p.n[BLOCK_WORDS] - (size_t)(v + 4 - p.v[BLOCK_WORDS]));
+    p.n[BLOCK_WORDS] -= 2;
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    parts_free(&p);
+}
+
+/* A function has as many blocks as it says, unless some are not kept. */
+static void wrong_numbers_of_blocks_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    size_t n_cut = 0;
+    for (uint8_t *row = p.v[FUNCTIONS]; row < p.v[FUNCTIONS] + p.n[FUNCTIONS]; row += 32) {
+        bool cut = get_u32(row + 16) > get_u32(row + 20);
+        uint32_t n = get_u32(row + 12);
+        n_cut += cut;
+        set_u32(row + 12, n + 1);
+        assert_int_equal(open_parts(&p, N_ENTRIES), cut ? BK_OK : BK_EFORMAT);
+        set_u32(row + 12, 0);
+        assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+        set_u32(row + 12, n);
+    }
+    assert_true(n_cut > 0);
+    parts_free(&p);
+}
+
+static void wrong_edges_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    uint8_t *v = p.v[EDGES];
+    size_t function = 0, blocks = 0; /* the first function with edges: its number of blocks */
+    for (; get_u32(p.v[EDGE_COUNTS] + 4 * function) < 2; function++)
+        ;
+    blocks = get_u32(p.v[FUNCTIONS] + 32 * function + 12);
+    uint32_t from = get_u16(v) & 0xfff, kind = get_u16(v) >> 12;
+    assert_int_equal(open_with_u16(&p, EDGES, 0, from | (kind ^ 1) << 12), BK_OK);
+    assert_int_equal(open_with_u16(&p, EDGES, 0, from | BK_EDGE_KINDS << 12), BK_EFORMAT);
+    size_t last = 4 * (get_u32(p.v[EDGE_COUNTS] + 4 * function) - 1); /* so that it is in its order */
+    assert_int_equal(open_with_u16(&p, EDGES, last, (uint32_t)blocks - 1), BK_OK);
+    assert_int_equal(open_with_u16(&p, EDGES, last, (uint32_t)blocks), BK_EFORMAT);
+    assert_int_equal(open_with_u16(&p, EDGES, 2, (uint32_t)blocks), BK_EFORMAT);
+    uint8_t edge[4];
+    memcpy(edge, v, 4);
+    memcpy(v, v + 4, 4); /* twice */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    memcpy(v + 4, edge, 4); /* in the wrong order */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    memcpy(v, edge, 4);
+    parts_free(&p);
+    p = take_apart(state);
+    set_u32(p.v[EDGE_COUNTS] + 4 * function, get_u32(p.v[EDGE_COUNTS] + 4 * function) - 1); /* one left over */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    parts_free(&p);
+}
+
+/* A data set of one architecture whose `n` forms are each used once, as a builder would hand it over. */
+static void write_forms(const char *out, uint32_t n)
+{
+    struct bk_dataset_info info = {.n_files = 1};
+    struct data_out o = {.strings = bk_strtab_new(), .words.table = bk_strtab_new(), .forms.table = bk_strtab_new()};
+    size_t n_funcs = (n + BK_DATA_MAX_WORDS - 1) / BK_DATA_MAX_WORDS;
+    struct out_file file = {.path = bk_strtab_intern(o.strings, "amd64", 5), .member = BK_STR_NONE};
+    struct out_label label = {.source = BK_STR_NONE};
+    o.files.v = &file;
+    o.labels.v = &label;
+    o.files.n = o.labels.n = 1;
+    o.funcs.v = calloc(n_funcs, sizeof *o.funcs.v);
+    o.words.ids.v = calloc(n, sizeof *o.words.ids.v);
+    o.forms.ids.v = calloc(n, sizeof *o.forms.ids.v);
+    o.graphs.block_words.v = calloc(n_funcs, sizeof *o.graphs.block_words.v);
+    bk_strtab_intern(o.words.table, "X_ret", 5);
+    bk_strtab_intern(o.forms.table, "X_unused", 8); /* has no number in the file */
+    for (uint32_t i = 0; i < n; i++) {
+        char form[16];
+        int len = snprintf(form, sizeof form, "X_%u", n - i);
+        o.forms.ids.v[i] = bk_strtab_intern(o.forms.table, form, (size_t)len);
+    }
+    for (size_t i = 0; i < n_funcs; i++) {
+        uint32_t first = (uint32_t)i * BK_DATA_MAX_WORDS, left = n - first;
+        uint32_t words = left < BK_DATA_MAX_WORDS ? left : BK_DATA_MAX_WORDS;
+        o.funcs.v[i] = (struct out_func){.source = BK_STR_NONE,
+                                         .n_blocks = 1,
+                                         .n_insns = words,
+                                         .n_words = words,
+                                         .n_kept_blocks = 1,
+                                         .ids = first,
+                                         .blocks = i,
+                                         .addr = i};
+        o.graphs.block_words.v[i] = (uint16_t)words;
+    }
+    info.n_functions = o.funcs.n = n_funcs;
+    struct bk_error err;
+    if (bk_data_write(&info, out, &o, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(info.n_forms, n);
+    bk_strtab_free(o.strings);
+    bk_strtab_free(o.words.table);
+    bk_strtab_free(o.forms.table);
+    free(o.funcs.v);
+    free(o.words.ids.v);
+    free(o.forms.ids.v);
+    free(o.graphs.block_words.v);
+}
+
+/* Two bytes a number as long as they do. */
+static void many_forms_take_four_bytes(void **state)
+{
+    char *out = temp_path(state, "forms");
+    for (uint32_t n = 65535; n <= 65537; n++) {
+        struct bk_dataset *d;
+        struct bk_pack *p;
+        struct bk_cursor c;
+        write_forms(out, n);
+        assert_int_equal(bk_pack_open(&p, out, "data", BK_DATA_MAJOR, NULL), BK_OK);
+        assert_int_equal(bk_pack_entry(&c, p, "form_ids", NULL), BK_OK);
+        assert_int_equal(c.size, n <= 65536 ? 2 * n : 4 * n);
+        bk_pack_close(p);
+        assert_int_equal(bk_dataset_open(&d, out, NULL), BK_OK);
+        uint32_t next = 0;
+        for (size_t i = 0; i < d->n; i++)
+            for (size_t k = 0; k < d->v[i].n_words; k++, next++) {
+                assert_int_equal(d->v[i].forms[k], next);
+                assert_int_equal(strtoul(bk_strtab_str(d->forms, next) + 2, NULL, 10), n - next);
+            }
+        assert_int_equal(next, n);
+        bk_dataset_close(d);
+    }
+    free(out);
 }
 
 static void contradictions_are_refused(void **state)
@@ -698,6 +1019,12 @@ static void bad_strings_are_refused(void **state)
     word[BK_WORD_MAX] = 0;
     assert_int_equal(open_with_front(&p, WORDS, word, BK_WORD_MAX + 1, first), BK_EFORMAT);
     assert_int_equal(open_with_front(&p, WORDS, "", 1, first), BK_EFORMAT);
+    first = strlen((char *)p.v[FORMS]) + 1;
+    word[BK_FORM_MAX - 1] = 0;
+    assert_int_equal(open_with_front(&p, FORMS, word, BK_FORM_MAX, first), BK_OK);
+    word[BK_FORM_MAX - 1] = 'x';
+    assert_int_equal(open_with_front(&p, FORMS, word, BK_FORM_MAX + 1, first), BK_EFORMAT);
+    assert_int_equal(open_with_front(&p, FORMS, "", 1, first), BK_EFORMAT);
     /* one more string at the end that nothing uses: new, and there already */
     char *strings = (char *)p.v[STRINGS];
     size_t whole = p.n[STRINGS];
@@ -710,7 +1037,7 @@ static void bad_strings_are_refused(void **state)
     parts_free(&p);
 }
 
-/* Word counts that fit the words that are there, but not a function. */
+/* Word counts that fit the words that are there, but not a function. In a file without a graph, which would have to fit too. */
 static void absurd_word_counts_are_refused(void **state)
 {
     struct parts p = take_apart(state);
@@ -721,17 +1048,17 @@ static void absurd_word_counts_are_refused(void **state)
     memset(p.v[IDS] + p.n[IDS], 0, 4);
     p.n[IDS] += 4;
     set_u32(total, get_u32(total) + 1);
-    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    assert_int_equal(open_parts(&p, FORMS), BK_EFORMAT);
     set_u32(row + 20, BK_DATA_MAX_WORDS);
     row = p.v[FUNCTIONS];
     assert_true(get_u32(row + 20) < BK_DATA_MAX_WORDS);
     set_u32(row + 16, BK_DATA_MAX_WORDS);
     set_u32(row + 20, get_u32(row + 20) + 1);
-    assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK); /* so it was the limit that refused */
+    assert_int_equal(open_parts(&p, FORMS), BK_OK); /* so it was the limit that refused */
     set_u32(row + 32 + 16, BK_DATA_MAX_WORDS);
     set_u32(row + 32 + 20, get_u32(row + 20) + get_u32(row + 32 + 20));
     set_u32(row + 20, 0);
-    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    assert_int_equal(open_parts(&p, FORMS), BK_EFORMAT);
     parts_free(&p);
 }
 
@@ -795,7 +1122,15 @@ int main(int argc, char **argv)
                                        TEST(source_files_are_spelled_one_way),
                                        TEST(wrong_labels_are_refused),
                                        TEST(shares_add_up),
+                                       TEST(graphs_are_those_of_the_code),
+                                       TEST(calls_are_counted),
+                                       TEST(forms_are_numbered),
+                                       TEST(many_forms_take_four_bytes),
+                                       TEST(wrong_blocks_are_refused),
+                                       TEST(wrong_numbers_of_blocks_are_refused),
+                                       TEST(wrong_edges_are_refused),
                                        TEST(format_1_0_is_read),
+                                       TEST(format_1_1_is_read),
                                        TEST(wrong_immediates_are_refused),
                                        TEST(duplicates_are_kept_once),
                                        TEST(short_and_unnamed_are_counted),
