@@ -154,6 +154,59 @@ void bk_fusion_backward(bk_real *dp, bk_real *dq, const bk_real *df, const bk_re
     }
 }
 
+/* w = softmax(s), square-rooted. */
+static void branch_weights(bk_real *w, size_t k)
+{
+    bk_real top = w[0], sum = 0;
+    for (size_t j = 1; j < k; j++)
+        top = w[j] > top ? w[j] : top;
+    for (size_t j = 0; j < k; j++)
+        w[j] -= top;
+    bk_exp(w, w, k);
+    for (size_t j = 0; j < k; j++)
+        sum += w[j];
+    for (size_t j = 0; j < k; j++)
+        w[j] = (bk_real)sqrt((double)(w[j] / sum));
+}
+
+void bk_branches_forward(bk_real *f, bk_real *weight, const struct bk_branches *br, size_t b, const bk_real *x,
+                         size_t ld, const bk_real *u, const bk_real *c)
+{
+    const struct bk_kernels *k = bk_kernels();
+    for (size_t i = 0; i < b; i++) {
+        bk_real *w = weight + i * br->k;
+        for (size_t j = 0, at = 0; j < br->k; at += br->n[j++])
+            w[j] = k->dot(u + at, x + i * ld + at, br->n[j]) + c[j];
+        branch_weights(w, br->k);
+        for (size_t j = 0, at = 0; j < br->k; at += br->n[j++])
+            for (size_t l = at; l < at + br->n[j]; l++)
+                f[i * ld + l] = w[j] * x[i * ld + l];
+    }
+}
+
+/* d w_j / d s_l = w_j (delta_jl - w_l^2) / 2 */
+void bk_branches_backward(bk_real *dx, bk_real *du, bk_real *dc, const bk_real *df, const bk_real *weight,
+                          const struct bk_branches *br, size_t b, const bk_real *x, size_t ld, const bk_real *u,
+                          bk_real *scratch)
+{
+    const struct bk_kernels *k = bk_kernels();
+    for (size_t i = 0; i < b; i++) {
+        const bk_real *w = weight + i * br->k, *xi = x + i * ld, *dfi = df + i * ld;
+        bk_real *ds = scratch, sum = 0;
+        for (size_t j = 0, at = 0; j < br->k; at += br->n[j++]) {
+            ds[j] = k->dot(dfi + at, xi + at, br->n[j]) * w[j] / 2;
+            sum += ds[j];
+        }
+        for (size_t j = 0, at = 0; j < br->k; at += br->n[j++]) {
+            ds[j] -= w[j] * w[j] * sum;
+            dc[j] += ds[j];
+            k->axpy(du + at, ds[j], xi + at, br->n[j]);
+            k->axpy(dx + i * ld + at, ds[j], u + at, br->n[j]);
+            k->axpy(dx + i * ld + at, w[j], dfi + at, br->n[j]);
+        }
+    }
+}
+
 double bk_unit_forward(bk_real *y, const bk_real *x, size_t n)
 {
     double norm = sqrt((double)bk_kernels()->dot(x, x, n));

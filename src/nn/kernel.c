@@ -253,6 +253,28 @@ static void k_gru_gates_back(bk_real *restrict carry, bk_real *restrict gate, co
         }
 }
 
+static void k_sparse(bk_real *restrict y, size_t ldy, const struct bk_sparse *s, const bk_real *restrict x, size_t ldx,
+                     size_t n)
+{
+    for (size_t i = 0; i < s->rows; i++)
+        for (size_t e = s->begin[i]; e < s->begin[i + 1]; e++)
+            if (s->weight)
+                k_axpy(y + i * ldy, s->weight[e], x + s->id[e] * ldx, n);
+            else
+                k_add(y + i * ldy, x + s->id[e] * ldx, n);
+}
+
+static void k_sparse_back(bk_real *restrict dx, size_t ldx, const struct bk_sparse *s, const bk_real *restrict dy,
+                          size_t ldy, size_t n)
+{
+    for (size_t i = 0; i < s->rows; i++)
+        for (size_t e = s->begin[i]; e < s->begin[i + 1]; e++)
+            if (s->weight)
+                k_axpy(dx + s->id[e] * ldx, s->weight[e], dy + i * ldy, n);
+            else
+                k_add(dx + s->id[e] * ldx, dy + i * ldy, n);
+}
+
 static void k_tanh_back(bk_real *restrict dz, const bk_real *restrict z, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -418,6 +440,8 @@ const struct bk_kernels BK_KERNELS = {
     .gru_state = k_gru_state,
     .gru_state_back = k_gru_state_back,
     .gru_gates_back = k_gru_gates_back,
+    .sparse = k_sparse,
+    .sparse_back = k_sparse_back,
     .tanh_back = k_tanh_back,
     .bias = k_bias,
     .relu_back = k_relu_back,

@@ -111,6 +111,116 @@ double bk_contrast_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t 
     return loss;
 }
 
+size_t bk_labels_scratch(size_t n, size_t o)
+{
+    return 2 * n * o + n * n;
+}
+
+/* u: the rows of f made unit; s (n x n): their cosines. */
+static void cosines_of(bk_real *s, bk_real *u, const bk_real *f, size_t n, size_t o)
+{
+    for (size_t i = 0; i < n; i++)
+        bk_unit_forward(u + i * o, f + i * o, o);
+    bk_gemm(BK_N, BK_T, n, n, o, u, o, u, o, false, s, n);
+}
+
+/* ds: the gradient of each cosine alone. du: n x o scratch. */
+static void cosines_back(bk_real *df, bk_real *du, const bk_real *ds, const bk_real *u, const bk_real *f, size_t n,
+                         size_t o)
+{
+    bk_gemm(BK_N, BK_N, n, o, n, ds, n, u, o, false, du, o);
+    bk_gemm(BK_T, BK_N, n, o, n, ds, n, u, o, true, du, o);
+    for (size_t i = 0; i < n; i++) {
+        const bk_real *x = f + i * o;
+        bk_unit_backward(df + i * o, du + i * o, u + i * o, sqrt((double)bk_kernels()->dot(x, x, o)), o);
+    }
+}
+
+static size_t positives_of(const uint32_t *label, size_t n, size_t i)
+{
+    size_t count = 0;
+    for (size_t j = 0; j < n; j++)
+        count += masked(label, i, j);
+    return count;
+}
+
+/* s: row i, over the temperature; becomes its gradient. Returns the loss of anchor i. */
+static double supcon_row(bk_real *s, const uint32_t *label, size_t n, size_t i)
+{
+    const size_t positives = positives_of(label, n, i);
+    if (!positives) {
+        memset(s, 0, n * sizeof *s);
+        return 0;
+    }
+    const double share = 1 / (double)positives;
+    bk_real top = s[i ? 0 : 1];
+    for (size_t j = 0; j < n; j++)
+        if (j != i && s[j] > top)
+            top = s[j];
+    double own = 0, sum = 0;
+    for (size_t j = 0; j < n; j++) {
+        s[j] -= top;
+        if (masked(label, i, j))
+            own += (double)s[j];
+    }
+    bk_exp(s, s, n);
+    s[i] = 0;
+    for (size_t j = 0; j < n; j++)
+        sum += (double)s[j];
+    for (size_t j = 0; j < n; j++)
+        s[j] = (bk_real)((double)s[j] / sum - (masked(label, i, j) ? share : 0));
+    return log(sum) - own * share;
+}
+
+double bk_supcon_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double temperature,
+                      bk_real *scratch)
+{
+    bk_real *u = scratch, *du = u + n * o, *s = du + n * o;
+    const bk_real inv = (bk_real)(1 / temperature);
+    double loss = 0;
+    cosines_of(s, u, f, n, o);
+    for (size_t i = 0; i < n * n; i++)
+        s[i] *= inv;
+    for (size_t i = 0; i < n; i++)
+        loss += supcon_row(s + i * n, label, n, i);
+    for (size_t i = 0; i < n * n; i++)
+        s[i] *= inv;
+    cosines_back(df, du, s, u, f, n, o);
+    return loss;
+}
+
+/* s: row i, becomes its gradient. Returns the loss of anchor i. */
+static double triplet_row(bk_real *s, const uint32_t *label, size_t n, size_t i, double margin)
+{
+    size_t hardest = i;
+    for (size_t j = 0; j < n; j++)
+        if (label[j] != label[i] && (hardest == i || s[j] > s[hardest]))
+            hardest = j;
+    const double worst = (double)s[hardest];
+    double loss = 0, violations = 0;
+    for (size_t j = 0; j < n; j++) {
+        double miss = hardest != i && masked(label, i, j) ? margin - (double)s[j] + worst : 0;
+        bool counts = !(miss <= 0); /* what is no number stays none */
+        loss += counts ? miss : 0;
+        violations += counts;
+        s[j] = counts ? -1 : 0;
+    }
+    s[hardest] += (bk_real)violations;
+    return loss;
+}
+
+double bk_triplet_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double margin,
+                       bk_real *scratch)
+{
+    bk_real *u = scratch, *du = u + n * o, *s = du + n * o;
+    double loss = 0;
+    cosines_of(s, u, f, n, o);
+    for (size_t i = 0; i < n; i++)
+        loss += triplet_row(s + i * n, label, n, i, margin);
+    cosines_back(df, du, s, u, f, n, o);
+    return loss;
+}
+
 void bk_adam(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, size_t n_grads, size_t first, size_t n,
              uint64_t step, double rate)
 {

@@ -160,6 +160,68 @@ void bk_attention_backward(const struct bk_attention *at, const struct bk_weight
                            bk_real *dh, const bk_real *df, struct bk_states h, double penalty_scale, bk_real *scratch);
 size_t bk_attention_scratch(const struct bk_attention *at, const struct bk_packing *pk);
 
+/* ---- graphs -------------------------------------------------------------- */
+
+/* Nodes are packed like words: row pk->row[s] + i is node s of function i, the function with the most nodes comes first, and self-attention
+ * pools nodes as it pools words. The states of a round of messages are
+ *   columns   x = h W, bk_product(): for each kind of edge and each way along it (a slot) its own bk_padded(s) columns
+ *   messages  bk_sparse_forward() over the edges: `from` * slots + slot is a row of x, read with ldx = bk_padded(s)
+ *   states    bk_cell_forward()
+ *
+ * A sparse matrix S: row i has weight[k] in column id[k] for k in [begin[i], begin[i + 1]), maybe none; an id may stand there twice. */
+struct bk_sparse {
+    size_t rows;
+    const uint32_t *begin; /* rows + 1 */
+    const uint32_t *id;
+    const bk_real *weight; /* NULL: 1 each */
+};
+/* y (rows of bk_padded(n), ldy apart, the columns from n on zero) = bias + S x. x: a row of n numbers for each id, ldx apart. bias: n numbers,
+ * NULL: 0. A row of y is summed in the order of its entries and depends on nothing else. */
+void bk_sparse_forward(bk_real *y, size_t ldy, const struct bk_sparse *s, const bk_real *x, size_t ldx,
+                       const bk_real *bias, size_t n);
+/* dx += S^T dy; the rows without an id are not touched. dbias, NULL allowed, += the sum of the rows of dy. */
+void bk_sparse_backward(bk_real *dx, size_t ldx, bk_real *dbias, const struct bk_sparse *s, const bk_real *dy,
+                        size_t ldy, size_t n);
+
+/*   [rg, z] = sigmoid([x, h] Wg + bg),  c = tanh([x, rg * h] Wc + bc),  h' = z * h + (1 - z) * c
+ * The cell of the GRU above for any rows at once: x are their messages, h their states. As there w = bk_padded(s), rg | z lie in 2 w
+ * columns, and what stands beyond s is finite and never read as a result. */
+struct bk_cell {
+    size_t in, s;
+    struct bk_weights wx;     /* in -> 3 w: the parts of Wg (rg | z) and Wc that meet x */
+    struct bk_weights wg, wc; /* s -> 2 w, s -> s: those that meet h */
+    const bk_real *bias;      /* 3 w: rg | z | c */
+    bool keep;                /* backward follows */
+    /* Where kept, one row each for those of h, else BK_CELL_ROWS. */
+    bk_real *gate; /* x 2 w. Forward: [rg, z]; backward: gradient before the sigmoid */
+    bk_real *cand; /* x w. Forward: c; backward: gradient before the tanh */
+    bk_real *rh;   /* x w: rg * h */
+};
+#define BK_CELL_ROWS 128
+/* next, h: m rows of w. x: m rows, ldx apart. next is not h. scratch: bk_cell_scratch(). */
+void bk_cell_forward(const struct bk_cell *c, size_t m, bk_real *next, const bk_real *h, const bk_real *x, size_t ldx,
+                     bk_real *scratch);
+struct bk_cell_back {
+    struct bk_weights xg, xc, g,
+        c; /* 2 w -> in, s -> in, 2 w -> s, s -> s: the two parts of wx, wg and wc, each transposed */
+    bk_real *dgate, *dgate_bias; /* (in + s) x 2 s, 2 s: Wg, x above h, and bg */
+    bk_real *dcand, *dcand_bias; /* (in + s) x s, s: Wc and bc */
+};
+/* dh: on entry the gradient of next, in the end that of h. dx: m rows of bk_padded(in), overwritten. Gradients of weights are added to, so that
+ * rounds share them. */
+void bk_cell_backward(const struct bk_cell *c, const struct bk_cell_back *back, size_t m, bk_real *dh, bk_real *dx,
+                      const bk_real *h, const bk_real *x, size_t ldx, bk_real *scratch);
+static inline size_t bk_cell_scratch(size_t s)
+{
+    return BK_CELL_ROWS * 3 * bk_padded(s);
+}
+
+/* Count-sketch of a sparse vector (Charikar et al. 2002, in the block form of Kane and Nelson 2014): item k adds weight[k] / sqrt 2, with a sign
+ * each, to one number of either half of y. Places and signs are bits of its hash, which must be spread evenly over 64 bits. The dot
+ * product of two sketches is that of the vectors in the mean over the hashes, with variance
+ * (|x|^2 |y|^2 + (x . y)^2 - 2 sum x_i^2 y_i^2) / n. y: n numbers, n even; the same bits on every processor. */
+void bk_sketch(bk_real *y, size_t n, const uint64_t *hash, const bk_real *weight, size_t count);
+
 /* ---- dense -------------------------------------------------------------- */
 
 /* y (b rows of bk_padded(w->n)) = [relu] (x (b x w->k, ldx apart) W + bias). bias: w->n numbers. */
@@ -205,6 +267,21 @@ void bk_fusion_forward(bk_real *f, const bk_real *p, const bk_real *q, size_t n,
 void bk_fusion_backward(bk_real *dp, bk_real *dq, const bk_real *df, const bk_real *p, const bk_real *q, size_t n,
                         enum bk_fusion how, double scale, bk_real *scratch);
 
+/* Attention over the branches of a network: vectors of unit length, of sizes of their own, that lie one behind the other in a row of x.
+ *   f = w_1 b_1 (+) ... (+) w_k b_k,  w = sqrt(softmax_k(u_k . b_k + c_k))
+ * So f has unit length as well. A branch that is zero keeps its weight and leaves f that much shorter. */
+struct bk_branches {
+    size_t k;
+    const size_t *n; /* k sizes */
+};
+/* f: b rows like x, ld apart. u: a number for each of a row. c: k. weight: b rows of k, for backward. */
+void bk_branches_forward(bk_real *f, bk_real *weight, const struct bk_branches *br, size_t b, const bk_real *x,
+                         size_t ld, const bk_real *u, const bk_real *c);
+/* dx, df: rows like x. scratch: k. */
+void bk_branches_backward(bk_real *dx, bk_real *du, bk_real *dc, const bk_real *df, const bk_real *weight,
+                          const struct bk_branches *br, size_t b, const bk_real *x, size_t ld, const bk_real *u,
+                          bk_real *scratch);
+
 /* y = x / |x|; the zero vector stays. Returns |x|. y may be x. */
 double bk_unit_forward(bk_real *y, const bk_real *x, size_t n);
 /* dx += gradient; y and norm as forward gave them. Nothing where norm is 0. */
@@ -230,6 +307,20 @@ double bk_dot_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *left
 double bk_contrast_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *anchor, const uint32_t *positive,
                         const uint32_t *label, size_t n_pairs, double temperature, bk_real *scratch);
 size_t bk_contrast_scratch(size_t n_pairs, size_t o);
+
+/* Several rows of f to a label: each row is an anchor, P(i) the other rows of its label, s the cosines. n rows of o numbers; both return the loss
+ * and add its gradient to df. Rows without a positive are no anchors, but negatives of the others; a zero vector has no gradient.
+ * scratch: bk_labels_scratch() numbers.
+ *
+ * Supervised contrast (Khosla et al. 2020, equation 2): the sum over the anchors i of
+ *   -1 / |P(i)| sum over p in P(i) of log(exp(s_ip / temperature) / sum over a != i of exp(s_ia / temperature)). */
+double bk_supcon_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double temperature,
+                      bk_real *scratch);
+/* Triplets with the hardest negative: the sum over i and p in P(i) of max(0, margin - s_ip + max_a s_ia), a over the rows of other
+ * labels, the first of equals. Without any the loss is 0. */
+double bk_triplet_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double margin,
+                       bk_real *scratch);
+size_t bk_labels_scratch(size_t n, size_t o);
 
 /* ---- Adam (Kingma and Ba 2015): beta .9 and .999, epsilon 1e-8, bias-corrected ---- */
 

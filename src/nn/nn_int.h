@@ -35,6 +35,10 @@ struct bk_kernels {
     void (*gru_unload)(bk_real *dxw, size_t lddxw, const bk_real *gate, const bk_real *cand, const uint32_t *word,
                        size_t rows, size_t w);
 
+    void (*sparse)(bk_real *y, size_t ldy, const struct bk_sparse *s, const bk_real *x, size_t ldx,
+                   size_t n); /* y += S x */
+    void (*sparse_back)(bk_real *dx, size_t ldx, const struct bk_sparse *s, const bk_real *dy, size_t ldy, size_t n);
+
     void (*tanh_back)(bk_real *dz, const bk_real *z, size_t n); /* dz *= 1 - z^2 */
     /* rows of y, ldy apart: y = y + bias, then relu where wanted */
     void (*bias)(bk_real *y, size_t ldy, const bk_real *bias, size_t rows, size_t n, bool relu);

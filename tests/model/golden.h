@@ -1,17 +1,9 @@
-/* Reader of tests/fixtures/net/golden.bin (layout in make_golden.py beside it) and the cases in it; for tests alone. */
+/* The cases in tests/fixtures/net/golden.bin; for tests alone. */
 #ifndef BK_TEST_GOLDEN_H
 #define BK_TEST_GOLDEN_H
 
+#include "../nn/records.h"
 #include "model/model.h"
-
-struct golden {
-    struct bk_map map;
-};
-
-void golden_open(struct golden *g, const char *path);
-void golden_close(struct golden *g);
-/* The `count` numbers of a record, on the heap; NULL when it is not there. */
-double *golden_find(const struct golden *g, size_t *count, const char *fmt, ...) BK_PRINTF(3, 4);
 
 /* A network and a batch. */
 struct net_case {
@@ -36,8 +28,5 @@ void net_case_free(struct net_case *c);
 double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads, bk_real *word_grads);
 /* word_grads (n_words x d) = g, zero elsewhere. */
 void net_case_spread(const struct net_case *c, bk_real *word_grads, const struct bk_word_grads *g);
-
-/* |a - b| <= tol * (1 + |b|), or the test fails and says which. */
-void assert_near(double a, double b, double tol, const char *what, size_t index);
 
 #endif

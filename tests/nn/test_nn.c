@@ -86,10 +86,12 @@ static void test_tables_agree(void **state)
     for (size_t k = 0; k < n_tables; k++) {
         const struct bk_kernels *t = tables[k];
         uint32_t word[ROWS] = {2, 0, 1, 2, 2, 1, 0}, arg[N] = {0};
+        const uint32_t begin[ROWS + 1] = {0, 2, 2, 5, 6, 7, 8, 9}, id[9] = {3, 0, 1, 1, 6, 5, 2, 0, 4};
         bk_rng_seed(&rng, 9, 0);
         for (size_t a = 0; a < 7; a++)
             for (size_t i = 0; i < N; i++)
                 in[a][i] = (bk_real)(2 * bk_rng_unit(&rng) - 1);
+        const struct bk_sparse entries = {ROWS, begin, id, in[6]}, edges = {ROWS, begin, id, NULL};
         const struct bk_columns xw = {in[6], NULL, 3 * S + 2}, sff = {in[3], NULL, 2 * S};
         t->gru_gates(in[0], in[1], xw, word, in[2], S + 1, BEFORE, ROWS, S);
         t->gru_state(in[3], S + 3, in[4], in[0], bk_columns_from(xw, 2 * S), word, in[2], S + 1, BEFORE, ROWS, S);
@@ -98,6 +100,8 @@ static void test_tables_agree(void **state)
         t->gru_unload(in[3], 3 * S + 2, in[0], in[4], word, ROWS, S);
         t->sff_max(in[5], arg, in[2], sff, word, 100, ROWS, S);
         t->sff_max(in[2], NULL, in[5], sff, word, 0, ROWS, S);
+        t->sparse(in[4], S + 2, &entries, in[5], S, S);
+        t->sparse_back(in[5], S + 1, &edges, in[4], S + 2, S);
         t->bias(in[1], S + 2, in[0], ROWS, S, false);
         t->bias(in[1], S + 2, in[0], ROWS, S, true);
         t->mix(in[4], in[0], in[1], 2 * S + 1, (bk_real)0.7, in[2]);
