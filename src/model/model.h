@@ -161,9 +161,9 @@ struct bk_graph_pass;
 BK_MUST_CHECK int bk_graph_pass_new(struct bk_graph_pass **out, const struct bk_graph_config *cfg,
                                     struct bk_error *err);
 void bk_graph_pass_free(struct bk_graph_pass *p);
-/* f (B x N) of `b` functions. BK_EINVAL: the table, the blocks or the kinds end before an id of what is seen or of an edge; f is not
- * written then. Keeps the activations for one bk_graph_pass_backward() when `keep`. The vector of a function does not depend on the others of
- * the batch. */
+/* f (B x N) of `b` functions. BK_EINVAL: the id of an instruction that is seen lies beyond the table, an edge leads to no block or is of no
+ * kind; BK_ELIMIT: too much at once; f is not written then. Keeps the activations for one bk_graph_pass_backward() when `keep`. The
+ * vector of a function does not depend on the others of the batch. */
 BK_MUST_CHECK int bk_graph_pass_forward(struct bk_graph_pass *p, bk_real *f, const struct bk_graph_prepared *w,
                                         const struct bk_graph *graphs, size_t b, bool keep, struct bk_error *err);
 /* Adds to `grads` (one block like params) the gradient of sum(df * f). `w` as forward had it, prepared for backward. */
