@@ -195,7 +195,7 @@ static int note_graph(struct slot *s, struct worker *w, const struct bk_body *bo
             continue;
         if (!BK_GROW(g->edges))
             return BK_ENOMEM;
-        g->edges.v[g->edges.n++] = (struct bk_data_edge){(uint16_t)e->from, (uint16_t)e->to, (uint16_t)e->kind};
+        g->edges.v[g->edges.n++] = (struct bk_graph_edge){(uint16_t)e->from, (uint16_t)e->to, (uint16_t)e->kind};
         s->n_edges++;
     }
     return BK_OK;

@@ -45,7 +45,7 @@ static void encode_function(struct bk_bytes *e, const struct data_out *o, const 
     for (size_t k = 0; k < f->n_kept_blocks; k++)
         bk_put_u16(&e[BLOCK_WORDS], o->graphs.block_words.v[f->blocks + k]);
     for (size_t k = 0; k < f->n_edges; k++) {
-        const struct bk_data_edge *edge = &o->graphs.edges.v[f->edges + k];
+        const struct bk_graph_edge *edge = &o->graphs.edges.v[f->edges + k];
         bk_put_u16(&e[EDGES], (uint16_t)(edge->from | edge->kind << KIND_SHIFT));
         bk_put_u16(&e[EDGES], edge->to);
     }
@@ -175,7 +175,7 @@ static int check_edges(const struct bk_data_func *f, struct bk_error *err)
 {
     const char *entry = bk_graph_entry_names[EDGES];
     for (size_t i = 0; i < f->n_edges; i++) {
-        const struct bk_data_edge *e = &f->edges[i];
+        const struct bk_graph_edge *e = &f->edges[i];
         if (e->from >= f->n_kept_blocks || e->to >= f->n_kept_blocks || e->kind >= BK_EDGE_KINDS)
             return bk_data_bad(err, entry, "a block or kind that is not there");
         if (i > 0 && (e->from < e[-1].from || (e->from == e[-1].from && e->to <= e[-1].to)))
@@ -201,7 +201,7 @@ static int read_edges(struct bk_dataset *d, struct bk_data_func *funcs, struct b
         return bk_fail_nomem(err, n * sizeof *o->edges);
     for (size_t i = 0; i < n; i++) {
         uint16_t first = bk_read_u16(&c);
-        o->edges[i] = (struct bk_data_edge){first & ((1u << KIND_SHIFT) - 1), bk_read_u16(&c), first >> KIND_SHIFT};
+        o->edges[i] = (struct bk_graph_edge){first & ((1u << KIND_SHIFT) - 1), bk_read_u16(&c), first >> KIND_SHIFT};
     }
     for (size_t i = 0; i < d->n && !rc; i++) {
         funcs[i].n_edges = bk_read_u32(&counts);

@@ -22,7 +22,7 @@ struct graphs {
         size_t n, cap;
     } block_words;
     struct {
-        struct bk_data_edge *v;
+        struct bk_graph_edge *v;
         size_t n, cap;
     } edges;
 };
@@ -110,7 +110,7 @@ struct bk_graph_owner {
     struct bk_strtab *forms, *neutral_forms;
     uint32_t *neutral, *form_ids;
     uint16_t *block_words;
-    struct bk_data_edge *edges;
+    struct bk_graph_edge *edges;
 };
 /* Reads them into the functions, whose other fields are there, and into `d`. */
 BK_MUST_CHECK int bk_graph_read(struct bk_dataset *d, struct bk_data_func *funcs, struct bk_graph_owner *o,

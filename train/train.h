@@ -34,11 +34,6 @@ struct bk_data_label {
     uint64_t source_key;        /* hash of project and source; of a label without source its own key */
 };
 
-/* Between kept blocks: those that begin among the kept words. */
-struct bk_data_edge {
-    uint16_t from, to, kind; /* enum bk_edge_kind */
-};
-
 struct bk_data_func {
     uint32_t label, file;  /* into labels, files */
     const char *name;      /* full, as the symbol table has it */
@@ -51,11 +46,11 @@ struct bk_data_func {
     uint32_t n_immediates;
     const uint32_t *immediates; /* numbers of the data set's immediates, in the order of the instructions */
     /* The graph; NULL and 0 where the data set has none. */
-    const uint32_t *forms; /* n_words ids into the data set's forms, of the words' instructions */
-    uint32_t n_kept_blocks, n_edges;
+    const uint32_t *forms;           /* n_words ids into the data set's forms, of the words' instructions */
+    uint32_t n_kept_blocks, n_edges; /* kept: those that begin among the kept words */
     const uint16_t
         *block_words; /* words in each kept block, > 0; the blocks follow each other, so that the sum is n_words */
-    const struct bk_data_edge *edges; /* by from, then to, which occur together once */
+    const struct bk_graph_edge *edges; /* between kept blocks; by from, then to, which occur together once */
     uint32_t n_callees,
         n_callers; /* distinct addresses it calls directly; functions of its image that so call its address */
 };

@@ -59,6 +59,11 @@ BK_MUST_CHECK int bk_word_seq_find(struct bk_word_seq *out, const struct bk_strt
 BK_MUST_CHECK int bk_word_seq_intern(struct bk_word_seq *out, struct bk_strtab *words, const struct bk_body *body,
                                      size_t max, struct bk_error *err);
 
+/* An edge of a function's graph, between blocks that data sets and models keep. */
+struct bk_graph_edge {
+    uint16_t from, to, kind; /* enum bk_edge_kind */
+};
+
 /* A function as the graph models see its instructions: two ids each, in linear address order. */
 struct bk_form_seq {
     uint32_t *v;       /* heap, `n` used of `cap`; free with bk_form_seq_done() */

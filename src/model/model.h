@@ -1,4 +1,4 @@
-/* model: word ids -> vector. The networks of MFFA-Net (Li et al. 2023, doi 10.1038/s41598-023-31280-w) and SAFE
+/* model: word ids or graphs -> vector. The networks of MFFA-Net (Li et al. 2023, doi 10.1038/s41598-023-31280-w) and SAFE
  * (Massarelli et al. 2019, arXiv 1811.05296), and the file that carries one: token rules, vocabulary,
  * weights, provenance.
  *
@@ -113,6 +113,62 @@ struct bk_word_grads {
  * trained, receives theirs. `w` as forward had it, prepared for backward. */
 void bk_pass_backward(struct bk_pass *p, bk_real *grads, struct bk_word_grads *words, const struct bk_prepared *w,
                       const bk_real *df, double penalty_scale);
+
+/* ---- the graph branch --------------------------------------------------- */
+
+/* A function as the graph of its basic blocks -> N numbers, by rounds of messages along and against its edges:
+ *   h = tanh(bias + sum over the distinct forms of a block of log(1 + how often) * their row of the table)
+ *   rounds times: h = cell(messages, h), a message being W h of the block at the other end, W that of the edge's slot
+ *   self-attention over the blocks, and of its heads beside the sizes of the function one dense layer.
+ * A slot is a kind of control flow (fall-through and not taken; taken, jump and case), along the edge or against it.
+ *
+ * F rows of the table: forms and neutral forms of instructions, s numbers of a block's state, r heads of depth a. */
+struct bk_graph_config {
+    uint32_t forms, s, rounds, a, r, n; /* forms: F, n: N */
+    uint32_t max_nodes;                 /* blocks beyond this are not seen, nor are edges to them */
+};
+/* s 64, 5 rounds, a 64, r 6, n 128, 512 nodes. */
+void bk_graph_config_default(struct bk_graph_config *out, uint32_t forms);
+/* Refuses zero and sizes over sane limits (also of files). */
+BK_MUST_CHECK int bk_graph_config_check(const struct bk_graph_config *cfg, struct bk_error *err);
+
+/* As those of the network: one block, its tensors. */
+#define BK_GRAPH_MAX_TENSORS 11
+size_t bk_graph_tensors(struct bk_tensor out[BK_GRAPH_MAX_TENSORS], const struct bk_graph_config *cfg);
+size_t bk_graph_n_params(const struct bk_graph_config *cfg);
+/* The table uniform in +-0.1, else as bk_net_init(). */
+void bk_graph_init(bk_real *params, const struct bk_graph_config *cfg, struct bk_rng *rng);
+
+/* One function as input; nothing is owned. n_nodes == 0 gives the zero vector. */
+struct bk_graph {
+    uint32_t n_nodes, n_edges;
+    const uint16_t *insns; /* n_nodes: instructions of each block, maybe none; the blocks follow each other */
+    /* Of each of these instructions the rows of the table of its form and of its neutral form, BK_STR_NONE: the table has none. */
+    const uint32_t *forms, *neutral;
+    const struct bk_graph_edge *edges;      /* n_edges */
+    uint32_t n_insns, n_callees, n_callers; /* of the whole function, not only of the blocks that are kept */
+};
+
+/* As struct bk_prepared and bk_prepare(). */
+struct bk_graph_prepared;
+BK_MUST_CHECK int bk_graph_prepared_new(struct bk_graph_prepared **out, const struct bk_graph_config *cfg,
+                                        bool backward, struct bk_error *err);
+void bk_graph_prepared_free(struct bk_graph_prepared *w);
+void bk_graph_prepare(struct bk_graph_prepared *w, const bk_real *params);
+
+/* As struct bk_pass: scratch and activations of one shard. */
+struct bk_graph_pass;
+BK_MUST_CHECK int bk_graph_pass_new(struct bk_graph_pass **out, const struct bk_graph_config *cfg,
+                                    struct bk_error *err);
+void bk_graph_pass_free(struct bk_graph_pass *p);
+/* f (B x N) of `b` functions. BK_EINVAL: the id of an instruction that is seen lies beyond the table, an edge leads to no block or is of no
+ * kind; BK_ELIMIT: too much at once; f is not written then. Keeps the activations for one bk_graph_pass_backward() when `keep`. The
+ * vector of a function does not depend on the others of the batch. */
+BK_MUST_CHECK int bk_graph_pass_forward(struct bk_graph_pass *p, bk_real *f, const struct bk_graph_prepared *w,
+                                        const struct bk_graph *graphs, size_t b, bool keep, struct bk_error *err);
+/* Adds to `grads` (one block like params) the gradient of sum(df * f). `w` as forward had it, prepared for backward. */
+void bk_graph_pass_backward(struct bk_graph_pass *p, bk_real *grads, const struct bk_graph_prepared *w,
+                            const bk_real *df);
 
 /* ---- the model file --------------------------------------------------- */
 

@@ -109,8 +109,6 @@ int bk_net_config_check(const struct bk_net_config *cfg, struct bk_error *err)
 
 /* ---- tensors ------------------------------------------------------------- */
 
-enum init { INIT_GLOROT, INIT_ZERO, INIT_ONE };
-
 struct layout bk_net_layout(const struct bk_net_config *c)
 {
     size_t s = c->u / 2, at = 0;
@@ -143,11 +141,13 @@ size_t bk_net_n_params(const struct bk_net_config *cfg)
     return bk_net_layout(cfg).total;
 }
 
-static void init_tensor(bk_real *w, size_t rows, size_t cols, enum init how, struct bk_rng *rng)
+void bk_tensor_init(bk_real *w, size_t rows, size_t cols, enum init how, struct bk_rng *rng)
 {
-    double limit = sqrt(6.0 / (double)(rows + cols)); /* Glorot and Bengio 2010, equation 16 */
+    /* Glorot and Bengio 2010, equation 16 */
+    double limit = how == INIT_GLOROT ? sqrt(6.0 / (double)(rows + cols)) : 0.1;
     for (size_t i = 0; i < rows * cols; i++)
-        w[i] = how == INIT_GLOROT ? (bk_real)((2 * bk_rng_unit(rng) - 1) * limit) : (bk_real)(how == INIT_ONE);
+        w[i] = how == INIT_GLOROT || how == INIT_TENTH ? (bk_real)((2 * bk_rng_unit(rng) - 1) * limit)
+                                                       : (bk_real)(how == INIT_ONE);
 }
 
 void bk_net_init(bk_real *params, const struct bk_net_config *c, struct bk_rng *rng)
@@ -156,7 +156,7 @@ void bk_net_init(bk_real *params, const struct bk_net_config *c, struct bk_rng *
     size_t s = c->u / 2;
 #define TENSOR_INIT(field, name, rows, cols, init, present)                                                            \
     if (present)                                                                                                       \
-        init_tensor(params + l.field, rows, cols, init, rng);
+        bk_tensor_init(params + l.field, rows, cols, init, rng);
     NET_TENSORS(TENSOR_INIT)
 #undef TENSOR_INIT
 }

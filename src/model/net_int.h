@@ -4,6 +4,11 @@
 
 #include "model/model.h"
 
+static inline size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static inline bool has_p(const struct bk_net_config *c)
 {
     return c->aff != BK_AFF_Q;
@@ -26,6 +31,10 @@ static inline size_t fused_size(const struct bk_net_config *c)
 {
     return has_p(c) && has_q(c) ? 2 * (size_t)c->n : c->n;
 }
+
+/* How a tensor begins: uniform in Glorot's limits or, where few of its many rows are summed, in +-0.1; or one number. */
+enum init { INIT_GLOROT, INIT_TENTH, INIT_ZERO, INIT_ONE };
+void bk_tensor_init(bk_real *w, size_t rows, size_t cols, enum init how, struct bk_rng *rng);
 
 /* X(field, name, rows, cols, initial value, whether the network has it); s = u / 2. Matrices of the GRU are the paper's
  * [x, h] W: the first d rows meet x, the others h. The others are W of W x, row for row of the output. */
@@ -62,6 +71,12 @@ struct layout {
 };
 
 struct layout bk_net_layout(const struct bk_net_config *c);
+
+/* Sorts the functions [from, from + b) by length, longest first and otherwise as given, and numbers their rows. length: b of them, those of
+ * length 0 have no place in the packing and come last. order: packed place -> function. row, count: max + 1 numbers, no length is over max.
+ * `row` is the packing's. */
+struct bk_packing bk_pack_rows(uint32_t *order, uint32_t *row, uint32_t *count, const uint32_t *length, size_t from,
+                               size_t b, size_t max);
 
 /* One direction of the GRU: offsets in the block, and its first column in the states and among the columns of a word. */
 struct direction {

@@ -59,6 +59,7 @@ static size_t state_columns(const struct bk_net_config *c)
 /* X(field, numbers): the arrays of uint32_t. */
 #define PASS_INDEXES(X)                                                                                                \
     X(order, b)                 /* packed place -> place in seqs; those without words come last */                     \
+    X(length, b)                /* words of the functions packed together */                                           \
     X(arg, bk *bk_padded(c->n)) /* of struct bk_sff */                                                                 \
     X(word, m)                  /* row -> distinct word, or row of the columns at hand */                              \
     X(distinct, own)            /* distinct word -> id */                                                              \
@@ -90,11 +91,6 @@ enum {
     PASS_MAX_FUNCTIONS = 1 << 20,
     GROUP = 32 /* functions whose states stay in the second-level cache from one op to the next */
 };
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
 
 /* ---- the ops of a pass ------------------------------------------------------ */
 
@@ -256,29 +252,36 @@ static int admit(struct bk_pass *p, const struct bk_seq *seqs, size_t b, size_t 
     return reserve(p, b, m, own ? m : 0, keep, err);
 }
 
-/* Sorts by length, longest first and otherwise as given, and numbers the rows. */
-static void pack_rows(struct bk_pass *p, const struct bk_seq *seqs, size_t from, size_t b)
+struct bk_packing bk_pack_rows(uint32_t *order, uint32_t *row, uint32_t *count, const uint32_t *length, size_t from,
+                               size_t b, size_t max)
 {
-    size_t max = p->cfg.max_insns, active = 0;
-    seqs += from;
-    memset(p->count, 0, (max + 1) * sizeof *p->count);
+    size_t active = 0;
+    memset(count, 0, (max + 1) * sizeof *count);
     for (size_t i = 0; i < b; i++)
-        p->count[seen(p, &seqs[i])]++;
-    p->pk = (struct bk_packing){.b = b - p->count[0], .row = p->row};
-    p->row[0] = 0;
-    for (size_t at = 0, left = p->pk.b; at < max && left > 0; at++) { /* functions longer than `at` words */
-        p->pk.m += left;
-        p->pk.t = at + 1;
-        p->row[at + 1] = (uint32_t)p->pk.m;
-        left -= p->count[at + 1];
+        count[length[i]]++;
+    struct bk_packing pk = {.b = b - count[0], .row = row};
+    row[0] = 0;
+    for (size_t at = 0, left = pk.b; at < max && left > 0; at++) { /* functions longer than `at` words */
+        pk.m += left;
+        pk.t = at + 1;
+        row[at + 1] = (uint32_t)pk.m;
+        left -= count[at + 1];
     }
     for (size_t t = max + 1; t-- > 0;) { /* counts become first places */
-        size_t n = p->count[t];
-        p->count[t] = (uint32_t)active;
+        size_t n = count[t];
+        count[t] = (uint32_t)active;
         active += n;
     }
     for (size_t i = 0; i < b; i++)
-        p->order[p->n + p->count[seen(p, &seqs[i])]++] = (uint32_t)(from + i);
+        order[count[length[i]]++] = (uint32_t)(from + i);
+    return pk;
+}
+
+static void pack(struct bk_pass *p, const struct bk_seq *seqs, size_t from, size_t b)
+{
+    for (size_t i = 0; i < b; i++)
+        p->length[i] = (uint32_t)seen(p, &seqs[from + i]);
+    p->pk = bk_pack_rows(p->order + p->n, p->row, p->count, p->length, from, b, p->cfg.max_insns);
 }
 
 /* Numbers the distinct words: p->word and p->distinct. */
@@ -489,7 +492,7 @@ int bk_pass_forward(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, 
         return BK_OK;
     memset(f, 0, b * bk_net_sides(c) * bk_net_outputs(c) * sizeof *f);
     p->n = 0;
-    pack_rows(p, seqs, 0, b);
+    pack(p, seqs, 0, b);
     if (p->pk.b == 0)
         return BK_OK;
     p->kept = keep;
@@ -514,7 +517,7 @@ int bk_pass_embed(struct bk_pass *p, bk_real *f, const struct bk_prepared *w, st
     memset(f, 0, b * bk_net_sides(&p->cfg) * bk_net_outputs(&p->cfg) * sizeof *f);
     p->n = 0;
     for (size_t from = 0; from < b; from += GROUP) {
-        pack_rows(p, seqs, from, b - from < GROUP ? b - from : GROUP);
+        pack(p, seqs, from, b - from < GROUP ? b - from : GROUP);
         find_rows(p, seqs, row);
         branches(p, w, xw, NULL);
     }
