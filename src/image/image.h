@@ -1,4 +1,4 @@
-/* image: the bytes of a file -> sections, symbols, unwind ranges.
+/* image: the bytes of a file -> sections, symbols, imports, unwind ranges.
  *
  * One file gives one image, or one image per member of an `ar` archive. An
  * image is immutable once open and may be read by many threads. All
@@ -85,11 +85,18 @@ struct bk_span {
     uint32_t section;
 };
 
+/* A place that stands for a function or datum of some other file: a call to `addr`, a load from it, or its address. */
+struct bk_import {
+    uint64_t addr;    /* Thumb bit cleared */
+    const char *name; /* never empty; version suffix "@..." cut off */
+};
+
 struct bk_image {
     const char *path;   /* as given */
     const char *member; /* member of an archive, or NULL */
     enum bk_arch arch;
     enum bk_image_kind kind;
+    bool fixed;           /* an executable that runs at its own addresses and no others */
     bool big_endian;      /* of data */
     bool code_big_endian; /* of instructions: AArch64 and BE8 ARM keep them little-endian */
     uint64_t entry;       /* 0 when there is none; Thumb bit kept in entry_thumb */
@@ -108,6 +115,12 @@ struct bk_image {
     size_t n_code_fields;
     const uint64_t *code_fields;
     bool has_symtab; /* false: stripped */
+    /* Sorted by address, one for each. Of a linked file what its dynamic relocations (of MIPS: its GOT) fill in from elsewhere:
+     * the words that take the address of an undefined symbol, what is copied from another file, and the stubs that jump
+     * through such a word, all in sections of PLT stubs, or in any code where there are no section headers. Of a relocatable object
+     * its undefined symbols. */
+    size_t n_imports;
+    const struct bk_import *imports;
     /* For bk_image_section_at: allocated sections cut so that none overlap, those of code first. */
     size_t n_spans, n_code_spans;
     const struct bk_span *spans;
@@ -137,6 +150,10 @@ void bk_image_file_close(struct bk_image_file *f);
 const struct bk_section *bk_image_section_at(const struct bk_image *img, uint64_t addr);
 /* What the mapping symbols say about `addr`: the last mark at or before it in its section. False where there is none. */
 bool bk_image_mark_at(enum bk_mark_kind *out, const struct bk_image *img, uint64_t addr);
+/* The name of the import at `addr`, NULL when there is none. O(log n). */
+const char *bk_image_import_at(const struct bk_image *img, uint64_t addr);
+/* Whether the section, by its name, holds stubs that jump to functions of other files and nothing else. */
+bool bk_section_is_plt(const struct bk_section *s);
 /* Up to `size` bytes in place at `addr`; *avail says how many really follow in that section. NULL: none. */
 const uint8_t *bk_image_bytes(const struct bk_image *img, uint64_t addr, size_t *avail);
 
