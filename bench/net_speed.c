@@ -77,7 +77,7 @@ static void read_image(struct functions *out, const struct bk_image *img, const 
     for (size_t i = 0; i < f->n; i++) {
         const struct bk_body *body;
         check(bk_decoder_body(&body, d, i, &err), &err);
-        check(bk_word_seq_find(&words, m->words, body, m->net.max_insns, &err), &err);
+        check(bk_word_seq_find(&words, m->words, body, m->cfg.net.max_insns, &err), &err);
         if (words.n == 0)
             continue;
         uint32_t *ids = must(bk_calloc(words.n, sizeof *ids));
@@ -137,7 +137,7 @@ static void dump(const char *path, const char *binary)
     FILE *out = bk_save_stream(save);
     put_u32(out, (uint32_t)n);
     put_u32(out, v);
-    put_u32(out, m->net.d);
+    put_u32(out, m->cfg.net.d);
     for (size_t i = 0; i < n; i++) {
         put_u32(out, (uint32_t)all.v[order[i]].n);
         words += all.v[order[i]].n;
@@ -145,10 +145,10 @@ static void dump(const char *path, const char *binary)
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < all.v[order[i]].n; k++)
             put_u32(out, all.v[order[i]].ids[k]);
-    float *row = must(bk_calloc(m->net.d, sizeof *row));
+    float *row = must(bk_calloc(m->cfg.net.d, sizeof *row));
     for (uint32_t i = 0; i < v; i++) {
         check(bk_model_vectors(row, m, &i, 1, &err), &err);
-        for (size_t k = 0; k < m->net.d; k++) {
+        for (size_t k = 0; k < m->cfg.net.d; k++) {
             uint32_t bits;
             memcpy(&bits, &row[k], sizeof bits);
             put_u32(out, bits);
@@ -249,7 +249,7 @@ static void report(const char *job, size_t functions, double seconds, double ope
 static struct bk_model *model_of(const struct input *in)
 {
     struct bk_model *m = open_model();
-    if (bk_strtab_count(m->words) != in->n_words || m->net.d != in->d)
+    if (bk_strtab_count(m->words) != in->n_words || m->cfg.net.d != in->d)
         die("the functions were written with another model");
     return m;
 }
@@ -258,7 +258,7 @@ static void embed_in(const struct input *in, enum bk_precision precision, unsign
 {
     struct bk_model *m = model_of(in);
     struct bk_error err;
-    float *out = must(bk_calloc(in->n * bk_net_outputs(&m->net), sizeof *out));
+    float *out = must(bk_calloc(in->n * bk_net_outputs(&m->cfg.net), sizeof *out));
     check(bk_model_embed(out, m, in->seqs, in->n, precision, threads, NULL, NULL, &err),
           &err); /* the first touches the pages */
     size_t done = 0;
@@ -268,7 +268,7 @@ static void embed_in(const struct input *in, enum bk_precision precision, unsign
         done++;
     } while (bk_now() - begun < seconds);
     double spent = bk_now() - begun;
-    struct work w = useful(&m->net, in->seqs, in->n, in->n_words);
+    struct work w = useful(&m->cfg.net, in->seqs, in->n, in->n_words);
     report(precision == BK_INT8 ? "embed-int8" : "embed", done * in->n, spent, (double)done * (w.own + w.shared), "");
     free(out);
     bk_model_close(m);
@@ -298,14 +298,14 @@ static void latency(const struct input *in, unsigned threads, double seconds)
     struct bk_seq longest[LATENCY_FUNCS];
     size_t n = 0, done = 0;
     for (size_t i = 0; i < in->n && n < LATENCY_FUNCS; i++)
-        if (in->seqs[i].n == m->net.max_insns)
+        if (in->seqs[i].n == m->cfg.net.max_insns)
             longest[n++] = in->seqs[i];
     if (n == 0)
         die("no function of full length");
     double *times = must(bk_calloc(MAX_TIMES, sizeof *times)), operations = 0;
-    float *out = must(bk_calloc(bk_net_outputs(&m->net), sizeof *out));
+    float *out = must(bk_calloc(bk_net_outputs(&m->cfg.net), sizeof *out));
     for (size_t i = 0; i < n; i++) {
-        struct work w = useful(&m->net, &longest[i], 1, in->n_words);
+        struct work w = useful(&m->cfg.net, &longest[i], 1, in->n_words);
         operations += (w.own + w.shared) / (double)n;
         check(bk_model_embed(out, m, &longest[i], 1, BK_FULL, threads, NULL, NULL, &err), &err);
     }

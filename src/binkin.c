@@ -70,13 +70,17 @@ void bk_model_describe(struct bk_model_info *out, const struct bk_model *m)
         .kind = m->kind,
         .tokens = BK_TOKENS_NAME "/" STRING(BK_TOKENS_VERSION),
         .provenance = m->provenance,
-        .dim = bk_net_outputs(&m->net),
-        .n_words = bk_strtab_count(m->words),
-        .n_params = bk_net_n_params(&m->net),
-        .max_insns = m->net.max_insns,
+        .dim = bk_encoder_outputs(&m->cfg),
+        .n_words = m->words ? bk_strtab_count(m->words) : 0,
+        .n_forms = m->forms ? bk_strtab_count(m->forms) : 0,
+        .n_items = m->idf.n,
+        .n_params = bk_encoder_n_params(&m->cfg),
+        .max_insns = bk_encoder_has(&m->cfg, BK_BRANCH_GRAPH) ? BK_MAX_SEEN : m->cfg.net.max_insns,
         .hash = m->hash,
     };
-    bk_net_config_aff(out->aff, &m->net);
+    if (bk_encoder_has(&m->cfg, BK_BRANCH_SEQUENCE))
+        bk_net_config_aff(out->aff, &m->cfg.net);
+    bk_branches_text(out->branches, m->cfg.branches);
     archs_text(out->archs, sizeof out->archs, m->archs);
 }
 
@@ -507,25 +511,21 @@ int bk_binary_words(const struct bk_binary *b, size_t i, bk_insn_fn *fn, void *c
 /* The functions of a list as a model sees them. */
 struct inputs {
     const struct bk_model *model;
-    struct bk_seq *seqs;     /* n; words in the arenas */
-    uint32_t *n_unknown;     /* n */
-    size_t *n_blocks;        /* n */
-    struct bk_arena **arena; /* one a worker */
-    struct bk_word_seq *scratch;
+    struct bk_input *v; /* n; what they point at is the readers' */
+    size_t *n_known, *n_unknown, *n_blocks;
+    struct bk_input_reader **reader; /* one a worker */
     unsigned n_workers;
+    const struct bk_binary *binary;
+    const size_t *list;
 };
 
 static void inputs_done(struct inputs *in)
 {
-    for (unsigned k = 0; k < in->n_workers; k++) {
-        if (in->arena)
-            bk_arena_free(in->arena[k]);
-        if (in->scratch)
-            bk_word_seq_done(&in->scratch[k]);
-    }
-    free(in->arena);
-    free(in->scratch);
-    free(in->seqs);
+    for (unsigned k = 0; in->reader && k < in->n_workers; k++)
+        bk_input_reader_free(in->reader[k]);
+    free(in->reader);
+    free(in->v);
+    free(in->n_known);
     free(in->n_unknown);
     free(in->n_blocks);
 }
@@ -533,20 +533,13 @@ static void inputs_done(struct inputs *in)
 static int input_body(void *ctx, size_t i, unsigned worker, const struct bk_body *body, struct bk_error *err)
 {
     struct inputs *in = ctx;
-    struct bk_word_seq *seq = &in->scratch[worker];
+    if (!in->reader[worker])
+        in->reader[worker] = bk_input_reader_new(in->model);
+    if (!in->reader[worker])
+        return bk_fail_nomem(err, 0);
     in->n_blocks[i] = body->n_blocks;
-    int rc = bk_word_seq_find(seq, in->model->words, body, in->model->net.max_insns, err);
-    if (rc || !seq->n)
-        return rc;
-    if (!in->arena[worker])
-        in->arena[worker] = bk_arena_new();
-    uint32_t *ids = in->arena[worker] ? bk_arena_alloc(in->arena[worker], seq->n, sizeof *ids) : NULL;
-    if (!ids)
-        return bk_fail_nomem(err, seq->n * sizeof *ids);
-    memcpy(ids, seq->v, seq->n * sizeof *ids);
-    in->seqs[i] = (struct bk_seq){.ids = ids, .n = seq->n};
-    in->n_unknown[i] = (uint32_t)seq->n_unknown;
-    return BK_OK;
+    const struct bk_image *img = &in->binary->file->images[member_of(in->binary, in->list[i])];
+    return bk_input_read(&in->v[i], &in->n_known[i], &in->n_unknown[i], in->reader[worker], img, body, err);
 }
 
 static int check_archs(const struct bk_model *m, const struct bk_binary *b, const size_t *list, size_t n,
@@ -570,20 +563,20 @@ static int check_archs(const struct bk_model *m, const struct bk_binary *b, cons
 static int inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b, const size_t *list,
                        size_t n, const struct bk_embed_options *opt, struct bk_error *err)
 {
-    *in = (struct inputs){.model = m};
+    *in = (struct inputs){.model = m, .binary = b, .list = list};
     int rc = check_list(b, list, n, err);
     if (!rc && !opt->any_arch)
         rc = check_archs(m, b, list, n, err);
     if (rc)
         return rc;
     in->n_workers = bk_par_threads(opt->threads);
-    in->seqs = bk_calloc(n, sizeof *in->seqs);
+    in->v = bk_calloc(n, sizeof *in->v);
+    in->n_known = bk_calloc(n, sizeof *in->n_known);
     in->n_unknown = bk_calloc(n, sizeof *in->n_unknown);
     in->n_blocks = bk_calloc(n, sizeof *in->n_blocks);
-    in->arena = bk_calloc(in->n_workers, sizeof *in->arena);
-    in->scratch = bk_calloc(in->n_workers, sizeof *in->scratch);
-    if (!in->seqs || !in->n_unknown || !in->n_blocks || !in->arena || !in->scratch)
-        return bk_fail_nomem(err, n * sizeof *in->seqs);
+    in->reader = bk_calloc(in->n_workers, sizeof *in->reader);
+    if (!in->v || !in->n_known || !in->n_unknown || !in->n_blocks || !in->reader)
+        return bk_fail_nomem(err, n * sizeof *in->v);
     struct body_walk w = {.b = b, .list = list, .fn = input_body, .ctx = in};
     return walk_bodies(&w, n, opt->threads, opt->progress, opt->progress_ctx, err);
 }
@@ -598,7 +591,7 @@ static int inputs_embed(float *out, const struct inputs *in, size_t n, const str
                         struct bk_error *err)
 {
     struct bk_embed_options copy = *opt;
-    return bk_model_embed(out, in->model, in->seqs, n, bk_model_precision(opt->int8), opt->threads,
+    return bk_model_embed(out, in->model, in->v, n, bk_model_precision(opt->int8), opt->threads,
                           opt->progress ? embed_progress : NULL, &copy, err);
 }
 
@@ -613,7 +606,7 @@ int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct 
     if (!rc)
         rc = inputs_embed(out, &in, n, opt, err);
     for (size_t i = 0; !rc && unknown && i < n; i++)
-        unknown[i] = in.seqs[i].n ? (float)in.n_unknown[i] / (float)in.seqs[i].n : 0;
+        unknown[i] = in.n_unknown[i] ? (float)in.n_unknown[i] / (float)(in.n_known[i] + in.n_unknown[i]) : 0;
     inputs_done(&in);
     return rc;
 }
@@ -625,14 +618,14 @@ int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a
     bk_error_clear(err);
     struct bk_embed_options none = {0};
     struct inputs in[2] = {{0}};
-    size_t dim = bk_net_outputs(&m->net);
+    size_t dim = bk_encoder_outputs(&m->cfg);
     opt = opt ? opt : &none;
     float *v = bk_calloc(2 * dim, sizeof *v);
     int rc = v ? inputs_read(&in[0], m, a, &fa, 1, opt, err) : bk_fail_nomem(err, 2 * dim * sizeof *v);
     if (!rc)
         rc = inputs_read(&in[1], m, b, &fb, 1, opt, err);
     if (!rc) {
-        struct bk_seq both[2] = {in[0].seqs[0], in[1].seqs[0]};
+        const struct bk_input both[2] = {in[0].v[0], in[1].v[0]};
         rc = bk_model_embed(v, m, both, 2, bk_model_precision(opt->int8), 1, NULL, NULL, err);
     }
     double sum = 0;
@@ -668,11 +661,11 @@ static void side_filter(struct side *s, struct inputs *in, size_t min_blocks)
     size_t kept = 0;
     double words = 0, unknown = 0;
     for (size_t i = 0; i < s->n; i++) {
-        if (in->n_blocks[i] < min_blocks || !in->seqs[i].n)
+        if (in->n_blocks[i] < min_blocks || !in->n_blocks[i])
             continue;
-        words += (double)in->seqs[i].n;
-        unknown += in->n_unknown[i];
-        in->seqs[kept] = in->seqs[i];
+        words += (double)(in->n_known[i] + in->n_unknown[i]);
+        unknown += (double)in->n_unknown[i];
+        in->v[kept] = in->v[i];
         s->list[kept++] = s->list[i];
     }
     s->n_left_out = s->n - kept;
@@ -683,7 +676,7 @@ static void side_filter(struct side *s, struct inputs *in, size_t min_blocks)
 static int side_read(struct side *s, const struct bk_model *m, const struct bk_binary *b, const size_t *only,
                      size_t n_only, const struct bk_match_options *opt, struct bk_error *err)
 {
-    size_t dim = bk_net_outputs(&m->net);
+    size_t dim = bk_encoder_outputs(&m->cfg);
     *s = (struct side){.b = b, .n = only ? n_only : bk_binary_n_functions(b)};
     s->list = bk_calloc(s->n, sizeof *s->list);
     if (!s->list)
@@ -837,7 +830,7 @@ int bk_match(struct bk_matches **out, const struct bk_model *m, const struct bk_
     if (!rc)
         rc = side_read(&sb, m, b, o.only_b, o.n_only_b, &o, err);
     if (!rc)
-        rc = rank_sides(out, &sa, &sb, bk_net_outputs(&m->net), &o, err);
+        rc = rank_sides(out, &sa, &sb, bk_encoder_outputs(&m->cfg), &o, err);
     side_done(&sa);
     side_done(&sb);
     return rc;

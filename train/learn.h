@@ -34,6 +34,17 @@ BK_MUST_CHECK int bk_vectors_check(const struct bk_vectors *v, const struct bk_d
                                    uint32_t archs, struct bk_error *err);
 bool bk_split_equal(const struct bk_split *a, const struct bk_split *b);
 
+/* ---- what a model knows besides weights (vocabulary.c) --------------------- */
+
+/* The empty text, every neutral form of the data set, and the forms that at least `min_labels` labels of the group hold. The caller frees
+ * *out, also after a failure. */
+BK_MUST_CHECK int bk_forms_learn(struct bk_strtab **out, const struct bk_dataset *d, const struct bk_group *g,
+                                 uint32_t min_labels, struct bk_error *err);
+/* Of the items that most labels of the group hold, two or more, at most 32,768. */
+BK_MUST_CHECK int bk_idf_learn(struct bk_idf *out, const struct bk_dataset *d, const struct bk_group *g,
+                               struct bk_error *err);
+void bk_idf_done(struct bk_idf *idf);
+
 /* ---- training pairs (pairs.c) -------------------------------------------- */
 
 /* The pairs of one epoch: `n` anchors in shuffled order, each with a similar partner, as positions in the group. Anchors are taken

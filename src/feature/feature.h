@@ -64,6 +64,27 @@ struct bk_graph_edge {
     uint16_t from, to, kind; /* enum bk_edge_kind */
 };
 
+/* Instructions of a function, from its beginning, that data sets keep and models look at. */
+#define BK_MAX_SEEN 1000
+
+/* The graphs of functions, one behind the other: of each basic block that begins among the instructions that are seen how many of those it
+ * has, and the edges between these blocks. */
+struct bk_graph_seq {
+    struct {
+        uint16_t *v;
+        size_t n, cap;
+    } blocks;
+    struct {
+        struct bk_graph_edge *v; /* numbers of blocks are those of the function */
+        size_t n, cap;
+    } edges;
+};
+/* Zero-initialise once; reuse with n = 0. */
+void bk_graph_seq_done(struct bk_graph_seq *s);
+/* Adds those of `body` among its first `max` instructions (at most 65535). Fails only for want of memory. */
+BK_MUST_CHECK int bk_graph_seq_add(struct bk_graph_seq *out, const struct bk_body *body, size_t max,
+                                   struct bk_error *err);
+
 /* A function as the graph models see its instructions: two ids each, in linear address order. */
 struct bk_form_seq {
     uint32_t *v;       /* heap, `n` used of `cap`; free with bk_form_seq_done() */

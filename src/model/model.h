@@ -1,4 +1,4 @@
-/* model: word ids or graphs -> vector. The networks of MFFA-Net (Li et al. 2023, doi 10.1038/s41598-023-31280-w) and SAFE
+/* model: a function's words, graph and items -> vector. The networks of MFFA-Net (Li et al. 2023, doi 10.1038/s41598-023-31280-w) and SAFE
  * (Massarelli et al. 2019, arXiv 1811.05296), and the file that carries one: token rules, vocabulary,
  * weights, provenance.
  *
@@ -170,16 +170,119 @@ BK_MUST_CHECK int bk_graph_pass_forward(struct bk_graph_pass *p, bk_real *f, con
 void bk_graph_pass_backward(struct bk_graph_pass *p, bk_real *grads, const struct bk_graph_prepared *w,
                             const bk_real *df);
 
+/* ---- the encoder: branches joined --------------------------------------- */
+
+/* What a function can be looked at as: its sequence of words (the network above), its graph, and a sketch of its items, those rare things that
+ * it holds (struct bk_item). X(id, name) */
+#define BK_BRANCH_NAMES(X)                                                                                             \
+    X(BK_BRANCH_SEQUENCE, "sequence")                                                                                  \
+    X(BK_BRANCH_GRAPH, "graph")                                                                                        \
+    X(BK_BRANCH_SKETCH, "sketch")
+
+enum bk_branch {
+#define BK_BRANCH_ENUM(id, name) id,
+    BK_BRANCH_NAMES(BK_BRANCH_ENUM)
+#undef BK_BRANCH_ENUM
+        BK_BRANCH_COUNT
+};
+
+/* One branch alone gives its vector as it is. Of several each is brought to unit length, and they lie one behind the other, in the order of
+ * the enum, each times its weight: by attention over the branches (bk_branches_forward()), or all alike. */
+struct bk_encoder_config {
+    unsigned branches;        /* bit 1 << enum bk_branch */
+    bool attention;           /* false: plain concatenation */
+    struct bk_net_config net; /* of the branches that are there */
+    struct bk_graph_config graph;
+    uint32_t sketch; /* numbers of the sketch, even */
+};
+/* Kinds: "mffa" and "safe" (the sequence alone, in the papers' sizes), "graph" (graph and sketch), "fused" (all; its sequence branch is
+ * MFFA-Net with fewer heads, a smaller dense layer and the first 100 words). graph.forms is left 0. False: unknown kind. */
+bool bk_encoder_config_default(struct bk_encoder_config *out, const char *kind);
+/* "sequence,graph": the bits; 0: a part is no branch, or there twice. */
+unsigned bk_branches_parse(const char *text);
+void bk_branches_text(char out[64], unsigned branches);
+static inline bool bk_encoder_has(const struct bk_encoder_config *c, enum bk_branch branch)
+{
+    return c->branches >> branch & 1;
+}
+/* Refuses no branch at all, what a branch refuses, and SAFE's program beside another branch. */
+BK_MUST_CHECK int bk_encoder_config_check(const struct bk_encoder_config *cfg, struct bk_error *err);
+size_t bk_encoder_outputs(const struct bk_encoder_config *cfg); /* O */
+size_t bk_encoder_sides(const struct bk_encoder_config *cfg);   /* S, as bk_net_sides() */
+
+/* As those of the network: one block, the tensors of the branches and of what joins them. */
+#define BK_ENCODER_MAX_TENSORS (BK_NET_MAX_TENSORS + BK_GRAPH_MAX_TENSORS + 3)
+size_t bk_encoder_tensors(struct bk_tensor out[BK_ENCODER_MAX_TENSORS], const struct bk_encoder_config *cfg);
+size_t bk_encoder_n_params(const struct bk_encoder_config *cfg);
+void bk_encoder_init(bk_real *params, const struct bk_encoder_config *cfg, struct bk_rng *rng);
+
+/* Items of a function, each once; nothing is owned. */
+struct bk_item_seq {
+    const uint64_t *hash;
+    const uint8_t *kind; /* enum bk_item_kind */
+    const float *weight; /* idf */
+    size_t n;
+};
+/* One function as input: what the branches there are look at. */
+struct bk_input {
+    struct bk_seq words;
+    struct bk_graph graph;
+    struct bk_item_seq items;
+};
+
+/* As struct bk_prepared and bk_prepare(). */
+struct bk_encoder_prepared;
+BK_MUST_CHECK int bk_encoder_prepared_new(struct bk_encoder_prepared **out, const struct bk_encoder_config *cfg,
+                                          enum bk_precision precision, bool backward, struct bk_error *err);
+void bk_encoder_prepared_free(struct bk_encoder_prepared *w);
+void bk_encoder_prepare(struct bk_encoder_prepared *w, const bk_real *params, unsigned threads);
+/* The sequence branch's weights, NULL where it is not there. */
+const struct bk_prepared *bk_encoder_sequence(const struct bk_encoder_prepared *w);
+
+/* As struct bk_pass. */
+struct bk_encoder_pass;
+BK_MUST_CHECK int bk_encoder_pass_new(struct bk_encoder_pass **out, const struct bk_encoder_config *cfg,
+                                      struct bk_error *err);
+void bk_encoder_pass_free(struct bk_encoder_pass *p);
+/* f (B x S O) of `b` functions. The words of the sequence branch: word vectors with a penalty as for bk_pass_forward(), or columns at hand as
+ * for bk_pass_embed() where `xw` is not NULL. */
+struct bk_encoder_words {
+    const bk_real *vectors; /* V x D */
+    const struct bk_columns *xw;
+    const uint32_t *row;
+    size_t n; /* V */
+    const bk_real *weight;
+    double *penalty; /* NULL allowed; 0 without a sequence branch */
+};
+BK_MUST_CHECK int bk_encoder_forward(struct bk_encoder_pass *p, bk_real *f, const struct bk_encoder_prepared *w,
+                                     const struct bk_encoder_words *words, const struct bk_input *inputs, size_t b,
+                                     bool keep, struct bk_error *err);
+/* As bk_pass_backward(); word_grads is left as it is without a sequence branch. */
+void bk_encoder_backward(struct bk_encoder_pass *p, bk_real *grads, struct bk_word_grads *word_grads,
+                         const struct bk_encoder_prepared *w, const bk_real *df, double penalty_scale);
+
 /* ---- the model file --------------------------------------------------- */
+
+/* How rare items are: of those here ln((1 + L) / (1 + labels that hold it)) + 1 over the L labels that training saw; `other` for any other. */
+struct bk_idf {
+    size_t n;
+    const uint64_t *hash; /* n, rising */
+    const float *weight;  /* n */
+    float other;
+};
+float bk_idf_of(const struct bk_idf *idf, uint64_t hash);
 
 /* Immutable once open; shared by threads. Words and their vectors stay in the mapped file, and of the vectors nothing is looked
  * at before it is asked for. */
 struct bk_model {
-    char kind[8]; /* "mffa" or "safe" */
-    struct bk_net_config net;
-    uint32_t archs;                /* bit 1 << enum bk_arch: architectures it was trained for */
+    char kind[8]; /* "mffa", "safe", "graph", "fused" */
+    struct bk_encoder_config cfg;
+    uint32_t archs; /* bit 1 << enum bk_arch: architectures it was trained for */
+    /* With a sequence branch, else NULL. */
     const struct bk_strtab *words; /* the vocabulary, V ids; 0 is padding, the empty word */
     const float *word_vectors;     /* V x D in memory, row 0 zero; NULL: in the file, ask bk_model_vectors */
+    const struct bk_strtab *forms; /* with a graph branch: forms and neutral forms, row by row of its table */
+    struct bk_idf idf;             /* with a sketch */
     const float *params;
     const char *provenance; /* JSON object: data, split, seed, commands, scores; never NULL */
     /* How its data set was divided, so that judging can take the part the training never saw. */
@@ -203,21 +306,30 @@ BK_MUST_CHECK int bk_model_save(const struct bk_model *m, const char *path, bool
 BK_MUST_CHECK int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n,
                                    struct bk_error *err);
 
+/* Makes inputs of decoded functions; one per thread. */
+struct bk_input_reader;
+struct bk_input_reader *bk_input_reader_new(const struct bk_model *m); /* NULL: no memory */
+void bk_input_reader_free(struct bk_input_reader *r);
+/* What the model looks at of `body`, which is of `img`; it lives as long as the reader. *known and *unknown, of what it looks at the words, or
+ * without a sequence branch the forms, that are in the model's vocabulary and that are not. BK_EMISMATCH: no vocabulary for the architecture. */
+BK_MUST_CHECK int bk_input_read(struct bk_input *out, size_t *known, size_t *unknown, struct bk_input_reader *r,
+                                const struct bk_image *img, const struct bk_body *body, struct bk_error *err);
+
 /* BK_INT8 where it is wanted and pays: without the instructions for it full precision is faster. */
 enum bk_precision bk_model_precision(bool int8);
 struct bk_model_cache *bk_model_cache_new(void); /* NULL: no memory */
 void bk_model_cache_free(struct bk_model_cache *c);
 /* Unit vectors (n x O) of n functions: those of a function depend neither on `threads` nor on the other functions. A function without
- * words gives the zero vector. Of two sides it is the left one. `progress`, NULL allowed, is called now and then on the calling thread. */
+ * anything that the branches look at gives the zero vector. Of two sides it is the left one. `progress`, NULL allowed, is called now and then on the calling thread. */
 typedef void bk_model_progress(void *ctx, size_t done, size_t total);
-BK_MUST_CHECK int bk_model_embed(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+BK_MUST_CHECK int bk_model_embed(float *out, const struct bk_model *m, const struct bk_input *inputs, size_t n,
                                  enum bk_precision precision, unsigned threads, bk_model_progress *progress, void *ctx,
                                  struct bk_error *err);
 
 /* The two vectors with which each function enters a pair in training: n x 2O, O numbers as the left one, O as the right one. The score of
  * the pair (a, b) is the dot product of a's left and b's right, in every form: the cosine, where both are the unit vector, and the raw
  * product of the two heads in that of SAFE's program. Else as bk_model_embed(). */
-BK_MUST_CHECK int bk_model_embed_pairs(float *out, const struct bk_model *m, const struct bk_seq *seqs, size_t n,
+BK_MUST_CHECK int bk_model_embed_pairs(float *out, const struct bk_model *m, const struct bk_input *inputs, size_t n,
                                        enum bk_precision precision, unsigned threads, bk_model_progress *progress,
                                        void *ctx, struct bk_error *err);
 

@@ -66,9 +66,9 @@ static struct small small_new(const char *aff)
     struct bk_error err;
     bk_rng_seed(&rng, 4, 4);
     strcpy(s.m.kind, "mffa");
-    s.m.net = (struct bk_net_config){.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12};
-    s.m.net.compat_safe = strncmp(aff, "compat:", 7) == 0;
-    assert_int_equal(bk_net_config_set_aff(&s.m.net, aff + (s.m.net.compat_safe ? 7 : 0), &err), BK_OK);
+    s.m.cfg.net = (struct bk_net_config){.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12};
+    s.m.cfg.net.compat_safe = strncmp(aff, "compat:", 7) == 0;
+    assert_int_equal(bk_net_config_set_aff(&s.m.cfg.net, aff + (s.m.cfg.net.compat_safe ? 7 : 0), &err), BK_OK);
     s.m.archs = 1u << BK_ARCH_AMD64 | 1u << BK_ARCH_ARM;
     s.words = bk_strtab_new();
     const char *first[] = {"", "X_UNK", "A_UNK"};
@@ -78,11 +78,11 @@ static struct small small_new(const char *aff)
         const char *w = i < 3 ? first[i] : word;
         assert_int_equal(bk_strtab_intern(s.words, w, strlen(w)), i);
     }
-    s.vectors = calloc(N_WORDS * s.m.net.d, sizeof *s.vectors);
-    for (size_t i = s.m.net.d; i < N_WORDS * s.m.net.d; i++)
+    s.vectors = calloc(N_WORDS * s.m.cfg.net.d, sizeof *s.vectors);
+    for (size_t i = s.m.cfg.net.d; i < N_WORDS * s.m.cfg.net.d; i++)
         s.vectors[i] = (float)(bk_rng_unit(&rng) - 0.5);
-    s.params = calloc(bk_net_n_params(&s.m.net), sizeof *s.params);
-    bk_net_init(s.params, &s.m.net, &rng);
+    s.params = calloc(bk_net_n_params(&s.m.cfg.net), sizeof *s.params);
+    bk_net_init(s.params, &s.m.cfg.net, &rng);
     s.m.words = s.words;
     s.m.word_vectors = s.vectors;
     s.m.params = s.params;
@@ -318,8 +318,8 @@ static void test_lies_in_entries(void **state)
         assert_non_null(strstr(err.message, all[i]));
         assert_int_equal(open_with(state, path, all[i], "\1\2\3", 3, &err), BK_EFORMAT);
     }
-    size_t n = s.m.net.a * s.m.net.u;
-    float *w = calloc(N_WORDS, s.m.net.d * sizeof *w);
+    size_t n = s.m.cfg.net.a * s.m.cfg.net.u;
+    float *w = calloc(N_WORDS, s.m.cfg.net.d * sizeof *w);
     assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4, &err), BK_OK);
     assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 2, &err), BK_OK);
     assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4 + 4, &err), BK_EFORMAT);
@@ -327,7 +327,7 @@ static void test_lies_in_entries(void **state)
     assert_int_equal(open_with(state, path, "net.attention.ws1", w, n * 4, &err), BK_EFORMAT);
     assert_non_null(strstr(err.message, "number 5 is not finite"));
     w[5] = 1;
-    assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.net.d * 4, &err), BK_EFORMAT);
+    assert_int_equal(open_with(state, path, "word_vectors", w, N_WORDS * s.m.cfg.net.d * 4, &err), BK_EFORMAT);
     assert_non_null(strstr(err.message, "padding"));
     free(w);
     assert_int_equal(open_with(state, path, "provenance", "{\"a\":1} ", 8, &err), BK_OK);
@@ -460,7 +460,7 @@ static void test_vectors(void **state)
     struct bk_model *m;
     char *path = temp_path(state, "m");
     const uint32_t ids[] = {7, 0, 29, 7}, bad[] = {3, N_WORDS}, five = 5, six = 6;
-    size_t d = s.m.net.d, n = N_WORDS * d;
+    size_t d = s.m.cfg.net.d, n = N_WORDS * d;
     float out[4 * 6], *w = calloc(n, sizeof *w);
     uint8_t *half = calloc(n, 2);
     for (size_t i = d; i < n; i++) {
@@ -507,11 +507,11 @@ static void test_vectors_all_halves(void **state)
     struct bk_error err;
     struct bk_model *m;
     char *path = temp_path(state, "m");
-    size_t d = s.m.net.d = 2261; /* 29 rows hold them all */
+    size_t d = s.m.cfg.net.d = 2261; /* 29 rows hold them all */
     free(s.vectors);
     s.m.word_vectors = s.vectors = calloc(N_WORDS * d, sizeof *s.vectors);
     free(s.params);
-    s.m.params = s.params = calloc(bk_net_n_params(&s.m.net), sizeof *s.params);
+    s.m.params = s.params = calloc(bk_net_n_params(&s.m.cfg.net), sizeof *s.params);
     unsigned fpu = bk_fpu_flush_denormals();
     for (unsigned h = 0; h < 65536; h++)
         s.vectors[d + h] = bk_half_to_float((uint16_t)((h & 0x7c00) == 0x7c00 ? 0 : h));
@@ -570,7 +570,7 @@ static void test_embed(void **state)
     struct small s = small_new("none");
     struct inputs *in = inputs_new();
     struct bk_error err;
-    size_t o = bk_net_outputs(&s.m.net), progress[2] = {0, 0};
+    size_t o = bk_net_outputs(&s.m.cfg.net), progress[2] = {0, 0};
     float *out = calloc(N_FUNCS, o * sizeof *out), *again = calloc(N_FUNCS, o * sizeof *again), alone[16];
     assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 1, count_progress, progress, &err), BK_OK);
     assert_int_equal(progress[1], 1);
@@ -581,8 +581,8 @@ static void test_embed(void **state)
     assert_memory_equal(out + 7 * o, out + 101 * o, o * sizeof *out);
     struct bk_pass *pass;
     struct bk_prepared *w;
-    assert_int_equal(bk_pass_new(&pass, &s.m.net, &err), BK_OK);
-    assert_int_equal(bk_prepared_new(&w, &s.m.net, BK_FULL, false, &err), BK_OK);
+    assert_int_equal(bk_pass_new(&pass, &s.m.cfg.net, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w, &s.m.cfg.net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, s.params, 1);
     for (size_t i = 0; i < N_FUNCS; i++) {
         assert_int_equal(bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, NULL, &err),
@@ -619,12 +619,12 @@ static void test_embed_pairs(void **state)
         struct bk_error err;
         struct bk_pass *pass;
         struct bk_prepared *w;
-        size_t o = bk_net_outputs(&s.m.net);
+        size_t o = bk_net_outputs(&s.m.cfg.net);
         float *unit = calloc(N_FUNCS, o * sizeof *unit), *pairs = calloc(N_FUNCS, 2 * o * sizeof *pairs), alone[16];
         assert_int_equal(bk_model_embed(unit, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
         assert_int_equal(bk_model_embed_pairs(pairs, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
-        assert_int_equal(bk_pass_new(&pass, &s.m.net, &err), BK_OK);
-        assert_int_equal(bk_prepared_new(&w, &s.m.net, BK_FULL, false, &err), BK_OK);
+        assert_int_equal(bk_pass_new(&pass, &s.m.cfg.net, &err), BK_OK);
+        assert_int_equal(bk_prepared_new(&w, &s.m.cfg.net, BK_FULL, false, &err), BK_OK);
         bk_prepare(w, s.params, 1);
         for (size_t i = 0; i < N_FUNCS; i++) {
             const float *left = pairs + 2 * i * o, *right = left + o;
@@ -654,7 +654,7 @@ static void test_embed_int8(void **state)
     struct small s = small_new("none");
     struct inputs *in = inputs_new();
     struct bk_error err;
-    size_t o = bk_net_outputs(&s.m.net);
+    size_t o = bk_net_outputs(&s.m.cfg.net);
     float *full = calloc(N_FUNCS, o * sizeof *full), *out = calloc(N_FUNCS, o * sizeof *out), alone[16];
     assert_int_equal(bk_model_embed(full, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
     assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_INT8, 2, NULL, NULL, &err), BK_OK);
@@ -680,7 +680,7 @@ static void test_embed_cut(void **state)
     struct small s = small_new("none");
     struct inputs *in = inputs_new();
     struct bk_error err;
-    size_t o = bk_net_outputs(&s.m.net);
+    size_t o = bk_net_outputs(&s.m.cfg.net);
     memcpy(in->ids[1], in->ids[0], 12 * sizeof(uint32_t));
     in->seq[0].n = 12;
     in->seq[1].n = 40;
@@ -699,9 +699,9 @@ static void test_embed_overflow(void **state)
         struct small s = small_new(compat ? "compat:p" : "p");
         struct inputs *in = inputs_new();
         struct bk_error err;
-        for (size_t i = 0; i < bk_net_n_params(&s.m.net); i++)
+        for (size_t i = 0; i < bk_net_n_params(&s.m.cfg.net); i++)
             s.params[i] = 3e38f;
-        float *out = calloc(N_FUNCS, 2 * bk_net_outputs(&s.m.net) * sizeof *out);
+        float *out = calloc(N_FUNCS, 2 * bk_net_outputs(&s.m.cfg.net) * sizeof *out);
         assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
         assert_int_equal(bk_model_embed_pairs(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
         free(out);

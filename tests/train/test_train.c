@@ -105,7 +105,7 @@ static void test_learns(void **state)
         assert_int_equal(json_integer_value(json_object_get(j, "epochs")), 4);
         assert_int_equal(json_array_size(json_object_get(j, "history")), 4);
         assert_string_equal(json_string_value(json_object_get(json_object_get(j, "training"), "loss")), how[i].loss);
-        assert_true(m->net.compat_safe == (strcmp(how[i].compat, "safe") == 0));
+        assert_true(m->cfg.net.compat_safe == (strcmp(how[i].compat, "safe") == 0));
         json_decref(j);
         bk_model_close(m);
     }
@@ -172,14 +172,14 @@ static void first_batch(void **state, bool compat)
     }
     struct bk_pass *pass;
     struct bk_prepared *w;
-    size_t o = bk_net_outputs(&m->net), row = o * bk_net_sides(&m->net);
+    size_t o = bk_net_outputs(&m->cfg.net), row = o * bk_net_sides(&m->cfg.net);
     float *f = calloc(200, row * sizeof *f), weight[200] = {0};
     double penalty, loss = 0;
     assert_int_equal(row, compat ? 2 * o : o);
     for (size_t i = 0; i < b.n_pairs; i++)
         weight[b.right[i]]++;
-    assert_int_equal(bk_pass_new(&pass, &m->net, &err), BK_OK);
-    assert_int_equal(bk_prepared_new(&w, &m->net, BK_FULL, false, &err), BK_OK);
+    assert_int_equal(bk_pass_new(&pass, &m->cfg.net, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w, &m->cfg.net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, m->params, 1);
     assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, compat ? weight : NULL,
                                      &penalty, &err),
@@ -262,7 +262,7 @@ static void test_validation(void **state)
             for (size_t k = 0; k < f->n_words; k++)
                 ids[i * PLANTED_LONGEST + k] = map[f->words[k]];
         }
-        size_t o = bk_net_outputs(&m->net);
+        size_t o = bk_net_outputs(&m->cfg.net);
         float *row = calloc(g.n, 2 * o * sizeof *row);
         double *score = calloc(pairs.n, sizeof *score), right = 0, all = 0;
         assert_int_equal(bk_model_embed_pairs(row, m, seq, g.n, BK_FULL, 1, NULL, NULL, &err), BK_OK);
