@@ -46,13 +46,16 @@ struct bk_dataset_info {
     bool has_graph;                          /* false: a file older than format 1.2 */
     size_t n_forms;                          /* distinct forms of instructions */
     size_t n_edges;                          /* between kept basic blocks */
+    bool has_items;                          /* false: a file older than format 1.2 */
+    size_t n_items;                          /* distinct constants, displacements, strings and imported names */
+    size_t n_with_items;                     /* functions that have one */
     size_t n_sources;                        /* distinct (project, source file) */
     size_t n_with_source;                    /* labels whose source file is known */
     uint64_t hash;
 };
 /* Builds a data-set file of every named function: its label, where it is, its words and immediates, its basic blocks with the forms
- * of their instructions, its edges and calls. Names of one project that
- * share an address in any of its files are one label. A file that cannot be read or is not what its labels say is told to
+ * of their instructions, its edges and calls, and its items. Names of one
+ * project that share an address in any of its files are one label. A file that cannot be read or is not what its labels say is told to
  * `trouble` and counted in n_failed_files. Fails only when nothing at all could be read or written. */
 BK_API BK_MUST_CHECK int bk_dataset_build(struct bk_dataset_info *info, const char *out_path,
                                           const struct bk_labelled_file *files, size_t n,

@@ -13,6 +13,8 @@
 
 /* Words of one function that are kept; `n_insns` tells the real number. */
 #define BK_DATA_MAX_WORDS 1000
+/* Items of one function that are kept, the first ones. */
+#define BK_DATA_MAX_ITEMS 1000
 
 #define BK_DATA_MAJOR 1
 #define BK_DATA_MINOR 2
@@ -52,7 +54,10 @@ struct bk_data_func {
         *block_words; /* words in each kept block, > 0; the blocks follow each other, so that the sum is n_words */
     const struct bk_graph_edge *edges; /* between kept blocks; by from, then to, which occur together once */
     uint32_t n_callees,
-        n_callers; /* distinct addresses it calls directly; functions of its image that so call its address */
+        n_callers;    /* distinct addresses it calls directly; functions of its image that so call its address */
+    uint32_t n_items; /* 0 .. BK_DATA_MAX_ITEMS */
+    const uint32_t
+        *items; /* numbers of the data set's items, each once, in the order in which the function first names them */
 };
 
 struct bk_dataset {
@@ -69,6 +74,9 @@ struct bk_dataset {
     const struct bk_strtab *forms,
         *neutral_forms;      /* every form of every function; what bk_form_neutral makes of them, each once */
     const uint32_t *neutral; /* by form: the id of its neutral form */
+    bool has_items;          /* false: a file that says nothing of them */
+    size_t n_items;
+    const struct bk_item *items; /* every item of every function, each hash once */
     void *owner;
 };
 static inline enum bk_arch bk_data_arch(const struct bk_dataset *d, size_t i)
