@@ -45,13 +45,13 @@ BK_API BK_MUST_CHECK int bk_model_load(struct bk_model **out, const char *path, 
 BK_API void bk_model_free(struct bk_model *m);
 
 struct bk_model_info {
-    const char *kind;       /* "mffa", "safe", "graph", "fused" */
-    const char *tokens;     /* "safe/1": token rules and their version */
-    const char *provenance; /* JSON object */
-    char branches[64];      /* "sequence,graph,sketch": what it looks at */
-    char aff[64];           /* with a sequence: the reading of attention feature fusion */
-    char archs[64];         /* "amd64, armhf": trained for these */
-    size_t dim;             /* numbers of a function vector */
+    const char *kind;                 /* "mffa", "safe", "graph", "fused" */
+    const char *tokens;               /* "safe/1": token rules and their version */
+    const char *provenance;           /* JSON object */
+    char branches[64];                /* "sequence,graph,sketch": what it looks at */
+    char aff[64];                     /* with a sequence: the reading of attention feature fusion */
+    char archs[64];                   /* "amd64, armhf": trained for these */
+    size_t dim;                       /* numbers of a function vector */
     size_t n_words, n_forms, n_items; /* it knows: words of sequences, forms of instructions, how rare items are */
     size_t n_params;
     uint32_t max_insns; /* of a function, the first so many are looked at */

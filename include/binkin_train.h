@@ -128,14 +128,32 @@ struct bk_train_epoch { /* given after each epoch */
 };
 struct bk_train_options {     /* zeros: the defaults named */
     const char *kind;         /* "mffa" */
+    const char *branches;     /* of kinds "graph" and "fused": some of "sequence,graph,sketch"; NULL: the kind's */
+    const char *join;         /* of several branches: "attention" or "concat"; NULL: attention */
+    uint32_t sketch;          /* numbers of the sketch, even; 256 */
+    uint32_t min_forms;       /* labels that hold a form which the model knows; 8 */
     const char *aff;          /* NULL: the kind's default */
-    uint32_t max_insns;       /* 150 */
+    uint32_t max_insns;       /* that the sequence branch sees; 0: the kind's, 150, of "fused" 100 */
     unsigned epochs;          /* 50 */
-    uint64_t pairs_per_epoch; /* 0: one similar and one dissimilar for each training function */
-    unsigned batch;           /* 250 pairs */
+    uint64_t pairs_per_epoch; /* 0: one similar and one dissimilar for each training function, or each label once */
+    unsigned batch;           /* 250 pairs; of the losses over labels 512 functions */
     double rate;              /* 0.001 */
-    const char *loss;         /* "pairs" (the paper's), "contrastive" (every other partner of a batch is a negative) */
-    double temperature;       /* of the contrastive loss; 0.1 */
+    /* "pairs" (the paper's), "contrastive" (every other partner of a batch is a negative); over batches of labels with several functions
+     * each "supcon" (supervised contrast), "triplet" (with the hardest negative). NULL: pairs, of "graph" and "fused" supcon. The losses
+     * over labels count two functions as a pair. */
+    const char *loss;
+    double temperature; /* of the contrasts; 0.1, over labels 0.07 */
+    double margin;      /* of triplets; 0.2 */
+    unsigned variants;  /* functions of a label in a batch; 4 */
+    uint32_t memory;    /* functions of former batches that labels are contrasted with; 0 */
+    /* Probability that the next function of a label comes from an architecture, compiler and level not drawn yet for it: in the first epoch
+     * and in the last. */
+    double cross_from, cross_to;
+    double mask_forms, drop_blocks, drop_items; /* probabilities that training hides a form, a block, an item */
+    const char
+        *schedule;    /* "constant", "cosine" (from rate to 1 % of it); NULL: constant, of "graph" and "fused" cosine */
+    unsigned warm_up; /* of cosine: steps over which the rate rises at first; 0 */
+    double average;   /* the model is a moving average of the weights with this decay; 0: none */
     /* Of words: "frozen", as i2v left them; "trainable", trained further; "random", drawn anew in the scale of i2v's, and trained. */
     const char *vectors;
     bool no_penalty; /* the loss without ||A A^T - I||_F, which is told nevertheless */
@@ -152,7 +170,7 @@ struct bk_train_options {     /* zeros: the defaults named */
     bk_progress_fn *progress; /* within an epoch: what = "epoch 3/50, loss 0.1234, 12:34 left", done, total pairs */
     void *ctx;
 };
-/* Trains with the paper's pairs and loss; the epoch with the best validation AUC becomes the model at out_path. */
+/* The epoch with the best validation AUC becomes the model at out_path. i2v_path: NULL without a sequence branch, else word vectors. */
 BK_API BK_MUST_CHECK int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_path,
                                   const struct bk_train_options *opt, struct bk_error *err);
 

@@ -8,7 +8,8 @@
 struct bk_inputs {
     size_t n;
     struct bk_input *v;
-    size_t n_seen, n_unknown; /* words of the sequence branch that the model looks at; without one, forms of the graph's */
+    size_t n_seen,
+        n_unknown; /* words of the sequence branch that the model looks at; without one, forms of the graph's */
     /* What `v` points at. */
     uint32_t *ids, *forms, *neutral;
     uint64_t *hash;

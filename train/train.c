@@ -1,51 +1,41 @@
-/* train: the training loop.
- *
- * A batch is embedded in shards of fixed composition; a shard is one item for the workers, its gradients are a block of its own, and
- * the blocks are added in their order. So the number of threads never changes a number. */
-#include "inputs.h"
-#include "learn.h"
+/* train: the training loop. train_options.c says what is asked, train_step.c takes one step. */
+#include "trainer.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define SHARD_FUNCTIONS 64
-#define MAX_BATCH       65536 /* pairs */
-#define REPORT_SECONDS  0.2   /* between two calls of progress */
+#define REPORT_SECONDS 0.2    /* between two calls of progress */
+#define MAX_PAIRS      100000 /* that validation scores; the losses of the papers take one and one for each function */
 
 /* ---- setting up --------------------------------------------------------------- */
 
-/* Ids of every training and validation function, as much as the network sees. */
-static int make_inputs(struct trainer *t, const uint8_t *part, struct bk_error *err)
+/* What the model knows besides weights, and the functions as it then looks at them. */
+static int learn_inputs(struct trainer *t, struct bk_error *err)
 {
-    const struct bk_dataset *d = t->d;
-    size_t total = 0, at = 0;
-    uint32_t unknown[BK_ARCH_COUNT], *map = bk_calloc((size_t)bk_strtab_count(d->words) + 1, sizeof *map);
-    for (size_t i = 0; i < d->n; i++)
-        if (part[i] != BK_PART_TEST)
-            total += d->v[i].n_words < t->net.max_insns ? d->v[i].n_words : t->net.max_insns;
-    t->ids = bk_calloc(total + 1, sizeof *t->ids);
-    t->seq = bk_calloc(d->n + 1, sizeof *t->seq);
-    if (!map || !t->ids || !t->seq) {
-        free(map);
-        return bk_fail_nomem(err, total * sizeof *t->ids);
+    struct bk_model *m = &t->model;
+    int rc = BK_OK;
+    m->words = t->vectors.words;
+    if (has_branch(t, BK_BRANCH_GRAPH)) {
+        if (!t->d->has_graph)
+            return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "a data set without graphs, which kind %s looks at",
+                           m->kind);
+        rc = bk_forms_learn(&t->forms, t->d, &t->train, t->opt.min_forms, err);
+        m->forms = t->forms;
+        m->cfg.graph.forms = rc ? 0 : bk_strtab_count(t->forms);
     }
-    bk_words_map(map, d, t->vectors.words);
-    for (int a = BK_ARCH_NONE + 1; a < BK_ARCH_COUNT; a++)
-        unknown[a] = bk_strtab_find(t->vectors.words, bk_word_unknown(a), strlen(bk_word_unknown(a)));
-    for (size_t i = 0; i < d->n; i++) {
-        if (part[i] == BK_PART_TEST)
-            continue;
-        size_t n = d->v[i].n_words < t->net.max_insns ? d->v[i].n_words : t->net.max_insns;
-        t->seq[i] = (struct bk_seq){t->ids + at, n};
-        for (size_t k = 0; k < n; k++) {
-            uint32_t id = map[d->v[i].words[k]];
-            t->ids[at++] = id != BK_STR_NONE ? id : unknown[bk_data_arch(d, i)];
-        }
+    if (!rc && has_branch(t, BK_BRANCH_SKETCH)) {
+        if (!t->d->has_items)
+            return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "a data set without items, which kind %s looks at",
+                           m->kind);
+        rc = bk_idf_learn(&m->idf, t->d, &t->train, err);
     }
-    free(map);
-    return BK_OK;
+    if (!rc)
+        rc = bk_encoder_config_check(&m->cfg, err);
+    if (!rc)
+        rc = bk_inputs_make(&t->train_in, t->d, t->train.v, t->train.n, m, err);
+    if (!rc)
+        rc = bk_inputs_make(&t->validation_in, t->d, t->validation.v, t->validation.n, m, err);
+    return rc;
 }
 
 static int divide(struct trainer *t, struct bk_error *err)
@@ -58,39 +48,26 @@ static int divide(struct trainer *t, struct bk_error *err)
     int rc = bk_split_parts(part, d, &t->opt.split, err);
     for (size_t i = 0; i < d->n && !rc; i++) {
         seen |= part[i] != BK_PART_TEST ? 1u << bk_data_arch(d, i) : 0;
-        t->archs |= part[i] == BK_PART_TRAIN ? 1u << bk_data_arch(d, i) : 0;
+        t->model.archs |= part[i] == BK_PART_TRAIN ? 1u << bk_data_arch(d, i) : 0;
     }
-    if (!rc)
+    if (!rc && has_branch(t, BK_BRANCH_SEQUENCE))
         rc = bk_vectors_check(&t->vectors, d, &t->opt.split, seen, err);
     if (!rc)
         rc = bk_group_init(&t->train, d, part, BK_PART_TRAIN, 0, err);
     if (!rc)
         rc = bk_group_init(&t->validation, d, part, BK_PART_VALIDATION, 0, err);
     if (!rc)
-        rc = bk_pairs_fixed(&t->pairs, &t->validation, 0, t->opt.seed, err);
+        rc = bk_pairs_fixed(&t->pairs, &t->validation, t->loss == LOSS_PAIRS ? 0 : MAX_PAIRS, t->opt.seed, err);
     if (!rc)
-        rc = make_inputs(t, part, err);
+        rc = learn_inputs(t, err);
     free(part);
     return rc;
-}
-
-static int new_shard(struct trainer *t, struct shard *s, struct bk_error *err)
-{
-    s->grads = bk_calloc(t->n_net, sizeof *s->grads);
-    s->at = bk_calloc(SHARD_FUNCTIONS, sizeof *s->at);
-    s->seq = bk_calloc(SHARD_FUNCTIONS, sizeof *s->seq);
-    s->weight = bk_calloc(SHARD_FUNCTIONS, sizeof *s->weight);
-    s->f = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->f);
-    s->df = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->df);
-    if (!s->grads || !s->at || !s->seq || !s->weight || !s->f || !s->df)
-        return bk_fail_nomem(err, t->n_net * sizeof *s->grads);
-    return bk_pass_new(&s->pass, &t->net, err);
 }
 
 /* Word vectors to begin with: those of i2v, or uniform ones with their mean square. The padding word stays zero. */
 static void start_words(struct trainer *t)
 {
-    size_t d = t->net.d, n = t->state.n_params - t->n_net;
+    size_t d = t->model.cfg.net.d, n = t->state.n_params - t->n_net;
     float *to = t->state.params + t->n_net;
     struct bk_rng rng;
     double squares = 0;
@@ -102,55 +79,94 @@ static void start_words(struct trainer *t)
         to[i] = strcmp(t->opt.vectors, "random") == 0 ? (float)((2 * bk_rng_unit(&rng) - 1) * limit) : t->vectors.v[i];
 }
 
-static int start(struct trainer *t, struct bk_error *err)
+/* Room for batches of so many functions. */
+static int start_batches(struct trainer *t, size_t funcs, struct bk_error *err)
 {
-    struct bk_trainer_state *s = &t->state;
-    size_t words = trains_words(t) ? (size_t)bk_strtab_count(t->vectors.words) * t->net.d : 0;
-    size_t anchors = t->opt.batch / 2, funcs = 3 * anchors;
-    t->n_net = bk_net_n_params(&t->net);
-    size_t n = s->n_params = t->n_net + words;
-    t->o = bk_net_outputs(&t->net);
-    t->row = t->o * bk_net_sides(&t->net);
+    const size_t scratch = over_labels(t)                ? bk_labels_scratch(funcs, t->opt.memory, t->o)
+                           : t->loss == LOSS_CONTRASTIVE ? bk_contrast_scratch(t->opt.batch / 2, t->o)
+                                                         : 0;
     t->max_shards = (funcs + SHARD_FUNCTIONS - 1) / SHARD_FUNCTIONS;
-    s->params = bk_calloc(n, sizeof(float));
-    s->moment1 = bk_calloc(n, sizeof(float));
-    s->moment2 = bk_calloc(n, sizeof(float));
-    s->best = bk_calloc(n, sizeof(float));
     t->shard = bk_calloc(t->max_shards, sizeof *t->shard);
     t->grads = bk_calloc(t->max_shards, sizeof *t->grads);
-    t->word_grads = bk_calloc(words + 1, sizeof(float));
     t->f = bk_calloc(funcs * t->row, sizeof(float));
     t->df = bk_calloc(funcs * t->row, sizeof(float));
     t->weight = bk_calloc(funcs, sizeof(float));
     t->order = bk_calloc(funcs, sizeof *t->order);
-    t->contrast_label = bk_calloc(anchors, sizeof *t->contrast_label);
-    t->contrast = contrastive(t) ? bk_calloc(bk_contrast_scratch(anchors, t->o), sizeof(float)) : NULL;
-    if (!s->params || !s->moment1 || !s->moment2 || !s->best || !t->shard || !t->grads || !t->word_grads || !t->f ||
-        !t->df || !t->weight || !t->order || !t->contrast_label || (contrastive(t) && !t->contrast))
+    t->label = bk_calloc(funcs, sizeof *t->label);
+    t->scratch = bk_calloc(scratch + 1, sizeof(float));
+    t->memory = (struct bk_memory){.o = t->o, .cap = over_labels(t) ? t->opt.memory : 0};
+    t->memory.f = bk_calloc(t->memory.cap * t->o + 1, sizeof(float));
+    t->memory.label = bk_calloc(t->memory.cap + 1, sizeof *t->memory.label);
+    if (t->shard && t->grads && t->f && t->df && t->weight && t->order && t->label && t->scratch && t->memory.f &&
+        t->memory.label)
+        return BK_OK;
+    return bk_fail_nomem(err, 2 * funcs * t->row * sizeof(float));
+}
+
+static int start_sampler(struct trainer *t, struct bk_error *err)
+{
+    const struct bk_train_options *o = &t->opt;
+    const struct bk_sampler_options s = {.labels = o->batch / o->variants,
+                                         .functions = o->variants,
+                                         .epoch_functions = 2 * o->pairs_per_epoch,
+                                         .cross_from = o->cross_from,
+                                         .cross_to = o->cross_to,
+                                         .epochs = o->epochs,
+                                         .seed = o->seed};
+    return bk_sampler_init(&t->sampler, t->d, &t->train, &s, err);
+}
+
+static int start(struct trainer *t, struct bk_error *err)
+{
+    struct bk_trainer_state *s = &t->state;
+    size_t words = trains_words(t) ? (size_t)bk_strtab_count(t->vectors.words) * t->model.cfg.net.d : 0;
+    t->n_net = bk_encoder_n_params(&t->model.cfg);
+    size_t n = s->n_params = t->n_net + words;
+    t->o = bk_encoder_outputs(&t->model.cfg);
+    t->row = t->o * bk_encoder_sides(&t->model.cfg);
+    s->params = bk_calloc(n, sizeof(float));
+    s->moment1 = bk_calloc(n, sizeof(float));
+    s->moment2 = bk_calloc(n, sizeof(float));
+    s->best = bk_calloc(n, sizeof(float));
+    s->average = t->opt.average > 0 ? bk_calloc(n, sizeof(float)) : NULL;
+    t->word_grads = bk_calloc(words + 1, sizeof(float));
+    if (!s->params || !s->moment1 || !s->moment2 || !s->best || (t->opt.average > 0 && !s->average) || !t->word_grads)
         return bk_fail_nomem(err, n * sizeof(float));
     struct bk_rng rng;
     bk_rng_seed(&rng, t->opt.seed, BK_STREAM_WEIGHTS);
-    bk_net_init(s->params, &t->net, &rng);
+    bk_encoder_init(s->params, &t->model.cfg, &rng);
     if (words)
         start_words(t);
-    int rc = bk_prepared_new(&t->prepared, &t->net, BK_FULL, true, err);
-    return rc ? rc : hash_options(t, err);
+    if (s->average)
+        memcpy(s->average, s->params, n * sizeof(float));
+    int rc = bk_encoder_prepared_new(&t->prepared, &t->model.cfg, BK_FULL, true, err);
+    if (!rc)
+        rc = start_batches(t, over_labels(t) ? t->opt.batch : 3 * (t->opt.batch / 2), err);
+    if (!rc && over_labels(t))
+        rc = start_sampler(t, err);
+    return rc ? rc : bk_trainer_hash(t, err);
 }
 
 /* ---- one epoch ------------------------------------------------------------------ */
 
-static void as_model(struct bk_model *m, const struct trainer *t, const float *params)
+/* The weights that are judged and kept. */
+static const float *judged(const struct trainer *t)
 {
-    *m = (struct bk_model){.net = t->net,
-                           .archs = t->archs,
-                           .words = t->vectors.words,
-                           .word_vectors = words_of(t, params),
-                           .params = params,
-                           .split_by = t->opt.split.by,
-                           .split_parts = {t->opt.split.train, t->opt.split.validation, t->opt.split.test},
-                           .split_seed = t->opt.split.seed,
-                           .dataset_hash = t->d->info.hash};
-    snprintf(m->kind, sizeof m->kind, "%s", t->opt.kind);
+    return t->state.average ? t->state.average : t->state.params;
+}
+
+static struct bk_model as_model(const struct trainer *t, const float *params)
+{
+    struct bk_model m = t->model;
+    m.word_vectors = words_of(t, params);
+    m.params = params;
+    m.split_by = t->opt.split.by;
+    m.split_parts[0] = t->opt.split.train;
+    m.split_parts[1] = t->opt.split.validation;
+    m.split_parts[2] = t->opt.split.test;
+    m.split_seed = t->opt.split.seed;
+    m.dataset_hash = t->d->info.hash;
+    return m;
 }
 
 /* The last step of an epoch has no loss behind it that would tell. */
@@ -172,21 +188,17 @@ static bool all_finite(const float *v, size_t n)
 /* AUC over the fixed pairs of the validation part; NaN where it has none. */
 static int validate(struct trainer *t, double *auc, struct bk_error *err)
 {
-    size_t n = t->validation.n, sides = bk_net_sides(&t->net);
+    size_t n = t->validation.n, sides = bk_encoder_sides(&t->model.cfg);
     *auc = NAN;
     if (t->pairs.n == 0)
         return BK_OK;
-    struct bk_model m;
-    as_model(&m, t, t->state.params);
+    const struct bk_model m = as_model(t, judged(t));
     float *vectors = bk_calloc(n, t->row * sizeof *vectors), *score = bk_calloc(t->pairs.n, sizeof *score);
-    struct bk_seq *seq = bk_calloc(n, sizeof *seq);
     struct bk_scored *scored = bk_calloc(t->pairs.n, sizeof *scored);
-    int rc = vectors && score && seq && scored ? BK_OK : bk_fail_nomem(err, n * t->row * sizeof *vectors);
+    int rc = vectors && score && scored ? BK_OK : bk_fail_nomem(err, n * t->row * sizeof *vectors);
     if (!rc) {
-        for (size_t i = 0; i < n; i++)
-            seq[i] = t->seq[t->validation.v[i]];
-        rc = (sides == 2 ? bk_model_embed_pairs : bk_model_embed)(vectors, &m, seq, n, BK_FULL, t->opt.threads, NULL,
-                                                                  NULL, err);
+        rc = (sides == 2 ? bk_model_embed_pairs : bk_model_embed)(vectors, &m, t->validation_in.v, n, BK_FULL,
+                                                                  t->opt.threads, NULL, NULL, err);
         if (!rc)
             bk_pairs_score(score, &t->pairs, vectors, t->o, sides);
         if (rc == BK_EFORMAT || (!rc && !all_finite(score, t->pairs.n)))
@@ -203,7 +215,6 @@ static int validate(struct trainer *t, double *auc, struct bk_error *err)
     }
     free(vectors);
     free(score);
-    free(seq);
     free(scored);
     return rc;
 }
@@ -225,37 +236,79 @@ static void report_progress(const struct trainer *t, double loss, uint64_t done,
     t->opt.progress(t->opt.ctx, what, done, total);
 }
 
+/* What an epoch's batches are drawn from, and how far it is. */
+struct epoch {
+    struct bk_epoch pairs; /* of the losses over pairs */
+    uint64_t n_batches;
+    uint64_t done, total; /* pairs; two functions of a loss over labels count as one */
+    size_t n_losses;      /* that the loss is the sum of */
+    double loss, penalty;
+    double reported;
+};
+
+static int begin_epoch(struct epoch *e, struct trainer *t, struct bk_error *err)
+{
+    *e = (struct epoch){.reported = bk_now()};
+    t->n_batches = 0;
+    t->memory.n = t->memory.next = 0;
+    if (over_labels(t)) {
+        e->n_batches = t->sampler.epoch_batches;
+        e->total = e->n_batches * (t->opt.batch / 2);
+        return BK_OK;
+    }
+    const size_t anchors = t->opt.batch / 2;
+    int rc = bk_epoch_init(&e->pairs, &t->train, t->opt.pairs_per_epoch, t->opt.seed, t->state.epoch, err);
+    e->n_batches = (e->pairs.n + anchors - 1) / anchors;
+    e->total = 2 * e->pairs.n;
+    return rc;
+}
+
+static int draw(struct epoch *e, struct trainer *t, struct bk_error *err)
+{
+    if (over_labels(t)) {
+        bk_sampler_draw(&t->sampler, t->state.epoch, t->n_batches);
+        t->func = t->sampler.func;
+        t->n_funcs = t->sampler.n;
+        e->done += t->n_funcs / 2;
+        e->n_losses += t->n_funcs;
+        return BK_OK;
+    }
+    const size_t anchors = t->opt.batch / 2, at = t->n_batches * anchors;
+    int rc = bk_batch_draw(&t->batch, &e->pairs, at, e->pairs.n - at < anchors ? e->pairs.n - at : anchors, err);
+    t->func = t->batch.func;
+    t->n_funcs = t->batch.n_funcs;
+    e->done += t->batch.n_pairs;
+    e->n_losses += t->loss == LOSS_CONTRASTIVE ? t->batch.n_anchors : t->batch.n_pairs;
+    return rc;
+}
+
 /* The batches of one epoch; means over them into *h. */
 static int train_epoch(struct trainer *t, struct bk_history *h, uint64_t *pairs, struct bk_error *err)
 {
-    struct bk_epoch e;
-    int rc = bk_epoch_init(&e, &t->train, t->opt.pairs_per_epoch, t->opt.seed, t->state.epoch, err);
-    double loss_sum = 0, penalty_sum = 0, reported = bk_now();
-    size_t anchors = t->opt.batch / 2, n_losses = 0;
-    *pairs = 0;
-    t->n_batches = 0;
-    for (size_t at = 0; at < e.n && !rc; at += anchors) {
+    struct epoch e;
+    int rc = begin_epoch(&e, t, err);
+    t->n_steps = e.n_batches * t->opt.epochs;
+    while (t->n_batches < e.n_batches && !rc) {
         double loss = 0, penalty = 0;
-        rc = bk_batch_draw(&t->batch, &e, at, e.n - at < anchors ? e.n - at : anchors, err);
+        rc = draw(&e, t, err);
         if (!rc)
-            rc = train_batch(t, &loss, &penalty, err);
+            rc = bk_trainer_step(t, &loss, &penalty, err);
         if (rc)
             break;
-        loss_sum += loss;
-        penalty_sum += penalty;
-        n_losses += contrastive(t) ? t->batch.n_anchors : t->batch.n_pairs;
+        e.loss += loss;
+        e.penalty += penalty;
         t->n_batches++;
-        *pairs += t->batch.n_pairs;
-        if (t->opt.progress && bk_now() - reported >= REPORT_SECONDS) {
-            reported = bk_now();
-            report_progress(t, loss_sum / (double)n_losses, *pairs, 2 * e.n);
+        if (t->opt.progress && bk_now() - e.reported >= REPORT_SECONDS) {
+            e.reported = bk_now();
+            report_progress(t, e.loss / (double)e.n_losses, e.done, e.total);
         }
     }
     if (!rc) {
-        h->loss = loss_sum / (double)n_losses;
-        h->penalty = penalty_sum / (double)t->n_batches;
+        h->loss = e.loss / (double)e.n_losses;
+        h->penalty = e.penalty / (double)t->n_batches;
     }
-    bk_epoch_done(&e);
+    *pairs = e.done;
+    bk_epoch_done(&e.pairs);
     return rc;
 }
 
@@ -297,7 +350,7 @@ static int one_epoch(struct trainer *t, const char *checkpoint, struct bk_error 
     s->history = history;
     /* Without validation pairs the last epoch is the model. */
     if (s->epoch == 0 || isnan(h.auc) || h.auc > history[s->best_epoch - 1].auc) {
-        memcpy(s->best, s->params, s->n_params * sizeof(float));
+        memcpy(s->best, judged(t), s->n_params * sizeof(float));
         s->best_epoch = s->epoch + 1;
     }
     history[s->epoch++] = h;
@@ -336,9 +389,8 @@ static int run(struct trainer *t, const char *out_path, struct bk_error *err)
 
 static int save(const struct trainer *t, const char *path, struct bk_error *err)
 {
-    struct bk_model m;
-    as_model(&m, t, t->state.best);
-    char *text = provenance(t);
+    struct bk_model m = as_model(t, t->state.best);
+    char *text = bk_trainer_provenance(t);
     if (!text)
         return bk_fail_nomem(err, 4096);
     m.provenance = text;
@@ -350,27 +402,40 @@ static int save(const struct trainer *t, const char *path, struct bk_error *err)
 static void release(struct trainer *t)
 {
     struct bk_trainer_state *s = &t->state;
-    for (size_t i = 0; t->shard && i < t->max_shards; i++) {
-        bk_pass_free(t->shard[i].pass);
-        free(t->shard[i].grads);
-        free(t->shard[i].at);
-        free(t->shard[i].seq);
-        free(t->shard[i].weight);
-        free(t->shard[i].f);
-        free(t->shard[i].df);
-    }
-    void *const blocks[] = {s->params,         s->moment1, s->moment2, s->best,       t->ids,    t->seq,   t->shard,
-                            t->grads,          t->f,       t->df,      t->word_grads, t->weight, t->order, t->contrast,
-                            t->contrast_label, s->history};
+    for (size_t i = 0; t->shard && i < t->max_shards; i++)
+        bk_shard_done(&t->shard[i]);
+    void *const blocks[] = {s->params, s->moment1, s->moment2, s->best,     s->average,     s->history,
+                            t->shard,  t->grads,   t->f,       t->df,       t->word_grads,  t->weight,
+                            t->order,  t->label,   t->scratch, t->memory.f, t->memory.label};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
-    bk_prepared_free(t->prepared);
+    bk_encoder_prepared_free(t->prepared);
+    bk_sampler_done(&t->sampler);
     bk_batch_done(&t->batch);
     bk_pairs_done(&t->pairs);
+    bk_inputs_done(&t->train_in);
+    bk_inputs_done(&t->validation_in);
     bk_group_done(&t->train);
     bk_group_done(&t->validation);
+    bk_strtab_free(t->forms);
+    bk_idf_done(&t->model.idf);
     bk_vectors_done(&t->vectors);
     free(t);
+}
+
+/* Word vectors, where the model looks at words. */
+static int open_vectors(struct trainer *t, const char *path, struct bk_error *err)
+{
+    if (!has_branch(t, BK_BRANCH_SEQUENCE))
+        return path ? bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: word vectors for a model without a sequence branch")
+                    : BK_OK;
+    if (!path)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: kind %s needs word vectors", t->opt.kind);
+    int rc = bk_vectors_open(&t->vectors, path, err);
+    if (rc)
+        return rc;
+    t->model.cfg.net.d = t->vectors.dim;
+    return bk_net_config_check(&t->model.cfg.net, err);
 }
 
 int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_path, const struct bk_train_options *opt,
@@ -381,13 +446,9 @@ int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_p
     if (!t)
         return bk_fail_nomem(err, sizeof *t);
     t->d = d;
-    int rc = fill_options(t, opt, err);
+    int rc = bk_trainer_options(t, opt, err);
     if (!rc)
-        rc = bk_vectors_open(&t->vectors, i2v_path, err);
-    if (!rc) {
-        t->net.d = t->vectors.dim;
-        rc = bk_net_config_check(&t->net, err);
-    }
+        rc = open_vectors(t, i2v_path, err);
     if (!rc)
         rc = divide(t, err);
     if (!rc)

@@ -178,7 +178,5 @@ BK_MUST_CHECK int bk_bootstrap(struct bk_figure *out, size_t n_figures, size_t n
 /* Scores of pairs from the vectors of g->v[i], row i of `vectors`: `sides` (1 or 2) of dim floats, the left one first; see
  * bk_model_embed_pairs(). */
 void bk_pairs_score(float *score, const struct bk_pairs *p, const float *vectors, size_t dim, size_t sides);
-/* Which of the data set's words the vocabulary holds: map[id] is the id in `vocabulary`, or BK_STR_NONE; d->words entries. */
-void bk_words_map(uint32_t *map, const struct bk_dataset *d, const struct bk_strtab *vocabulary);
 
 #endif

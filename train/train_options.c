@@ -59,8 +59,8 @@ static int check_numbers(const struct trainer *t, struct bk_error *err)
     const struct bk_train_options *o = &t->opt;
     if (o->batch < 2 || o->batch > MAX_BATCH || o->batch % 2 || !(o->rate > 0 && o->rate < 1) ||
         !(o->temperature > 0 && o->temperature < 1000))
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET,
-                       "train: an even batch from 2 to %d, rate and temperature above 0", MAX_BATCH);
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: an even batch from 2 to %d, rate and temperature above 0",
+                       MAX_BATCH);
     if (!inside(o->margin, 0, 2) || !inside(o->average, 0, 0.999999) || !inside(o->cross_from, 0, 1) ||
         !inside(o->cross_to, 0, 1) || !inside(o->mask_forms, 0, 1) || !inside(o->drop_blocks, 0, 1) ||
         !inside(o->drop_items, 0, 1))
@@ -189,16 +189,17 @@ static json_t *options_json(const struct trainer *t)
     json_t *j = json_pack("{ss ss si so si sf ss sf ss ss so so s{so so so}}", "kind", o->kind, "aff", aff, "max_insns",
                           (int)t->model.cfg.net.max_insns, "pairs_per_epoch", json_u64(o->pairs_per_epoch), "batch",
                           (int)o->batch, "rate", o->rate, "loss", o->loss, "temperature", o->temperature, "schedule",
-                          o->schedule, "compat", o->compat, "seed", json_u64(o->seed), "split", json_of_split(&o->split),
-                          "dataset", "hash", json_hash(t->d->info.hash), "functions", json_u64(t->d->n), "labels",
-                          json_u64(t->d->n_labels));
+                          o->schedule, "compat", o->compat, "seed", json_u64(o->seed), "split",
+                          json_of_split(&o->split), "dataset", "hash", json_hash(t->d->info.hash), "functions",
+                          json_u64(t->d->n), "labels", json_u64(t->d->n_labels));
     if (!j)
         return NULL;
     if (has_branch(t, BK_BRANCH_SEQUENCE)) {
         json_object_set_new(j, "vectors", json_string(o->vectors));
         json_object_set_new(j, "penalty", json_boolean(!o->no_penalty));
-        json_object_set_new(j, "i2v", json_pack("{so so}", "hash", json_hash(t->vectors.hash), "options",
-                                                json_loads(t->vectors.options, 0, NULL)));
+        json_object_set_new(j, "i2v",
+                            json_pack("{so so}", "hash", json_hash(t->vectors.hash), "options",
+                                      json_loads(t->vectors.options, 0, NULL)));
     }
     add_rest(j, t);
     return j;
@@ -242,4 +243,3 @@ int bk_trainer_hash(struct trainer *t, struct bk_error *err)
     free(text);
     return BK_OK;
 }
-

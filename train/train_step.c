@@ -10,6 +10,32 @@
 
 /* ---- one batch ------------------------------------------------------------------ */
 
+static int shard_new(struct trainer *t, struct shard *s, struct bk_error *err)
+{
+    s->grads = bk_calloc(t->n_net, sizeof *s->grads);
+    s->at = bk_calloc(SHARD_FUNCTIONS, sizeof *s->at);
+    s->in = bk_calloc(SHARD_FUNCTIONS, sizeof *s->in);
+    s->weight = bk_calloc(SHARD_FUNCTIONS, sizeof *s->weight);
+    s->f = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->f);
+    s->df = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->df);
+    s->changed = bk_arena_new();
+    if (!s->grads || !s->at || !s->in || !s->weight || !s->f || !s->df || !s->changed)
+        return bk_fail_nomem(err, t->n_net * sizeof *s->grads);
+    return bk_encoder_pass_new(&s->pass, &t->model.cfg, err);
+}
+
+void bk_shard_done(struct shard *s)
+{
+    bk_encoder_pass_free(s->pass);
+    bk_arena_free(s->changed);
+    free(s->grads);
+    free(s->at);
+    free(s->in);
+    free(s->weight);
+    free(s->f);
+    free(s->df);
+}
+
 static const struct bk_input *batch_input(const struct trainer *t, size_t i)
 {
     return &t->train_in.v[t->func[i]];
@@ -35,7 +61,7 @@ static int deal(struct trainer *t, struct bk_error *err)
     t->n_shards = (n + SHARD_FUNCTIONS - 1) / SHARD_FUNCTIONS;
     for (size_t i = 0; i < t->n_shards; i++) {
         struct shard *s = &t->shard[i];
-        int rc = s->pass ? BK_OK : new_shard(t, s, err);
+        int rc = s->pass ? BK_OK : shard_new(t, s, err);
         if (rc)
             return rc;
         t->grads[i] = s->grads;
@@ -53,6 +79,67 @@ static int deal(struct trainer *t, struct bk_error *err)
     return BK_OK;
 }
 
+/* A copy that lives until the shard's next batch. */
+static void *copy(struct shard *s, const void *v, size_t n, size_t size)
+{
+    void *p = bk_arena_alloc(s->changed, n, size);
+    if (p && n)
+        memcpy(p, v, n * size);
+    return p;
+}
+
+static bool mask(struct shard *s, struct bk_graph *g, const struct bk_train_options *o, struct bk_rng *rng)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < g->n_nodes; i++)
+        n += g->insns[i];
+    uint32_t *forms = copy(s, g->forms, n, sizeof *forms), *neutral = copy(s, g->neutral, n, sizeof *neutral);
+    if (!forms || !neutral)
+        return false;
+    bk_mask_forms(forms, n, o->mask_forms, rng);
+    bk_mask_blocks(forms, neutral, g->insns, g->n_nodes, o->drop_blocks, rng);
+    g->forms = forms;
+    g->neutral = neutral;
+    return true;
+}
+
+static bool drop(struct shard *s, struct bk_item_seq *items, const struct bk_train_options *o, struct bk_rng *rng)
+{
+    uint32_t *left = bk_arena_alloc(s->changed, items->n, sizeof *left);
+    uint64_t *hash = copy(s, items->hash, items->n, sizeof *hash);
+    uint8_t *kind = copy(s, items->kind, items->n, sizeof *kind);
+    float *weight = copy(s, items->weight, items->n, sizeof *weight);
+    if (!left || !hash || !kind || !weight)
+        return false;
+    for (size_t i = 0; i < items->n; i++)
+        left[i] = (uint32_t)i;
+    const size_t n = bk_drop_items(left, items->n, o->drop_items, rng);
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = items->hash[left[i]];
+        kind[i] = items->kind[left[i]];
+        weight[i] = items->weight[left[i]];
+    }
+    *items = (struct bk_item_seq){.hash = hash, .kind = kind, .weight = weight, .n = n};
+    return true;
+}
+
+/* Makes the functions of the shard less than they are, so that the model does not rest on single forms, blocks or items. */
+static bool augment(const struct trainer *t, struct shard *s)
+{
+    const struct bk_train_options *o = &t->opt;
+    bk_arena_reset(s->changed);
+    bool done = true;
+    for (size_t i = 0; i < s->n && done; i++) {
+        struct bk_rng rng;
+        bk_augment_seed(&rng, o->seed, (uint32_t)t->state.steps, t->train.v[t->func[s->at[i]]]);
+        if (o->mask_forms > 0 || o->drop_blocks > 0)
+            done = mask(s, &s->in[i].graph, o, &rng);
+        if (done && o->drop_items > 0)
+            done = drop(s, &s->in[i].items, o, &rng);
+    }
+    return done;
+}
+
 static void forward(void *ctx, size_t item, unsigned worker)
 {
     struct trainer *t = ctx;
@@ -62,6 +149,10 @@ static void forward(void *ctx, size_t item, unsigned worker)
                                            .n = t->vectors.words ? bk_strtab_count(t->vectors.words) : 0,
                                            .weight = s->weight,
                                            .penalty = &s->penalty};
+    if (!augment(t, s)) {
+        s->rc = bk_fail_nomem(&s->err, 0);
+        return;
+    }
     s->rc = bk_encoder_forward(s->pass, s->f, t->prepared, &words, s->in, s->n, true, &s->err);
     for (size_t i = 0; i < s->n && !s->rc; i++)
         memcpy(t->f + s->at[i] * t->row, s->f + i * t->row, t->row * sizeof(float));
@@ -105,6 +196,9 @@ static void adam(void *ctx, size_t item, unsigned worker)
     (void)worker;
     bk_adam(s->params + from, s->moment1 + from, s->moment2 + from, words ? &t->word_grads : t->grads,
             words ? 1 : t->n_shards, first, left < BK_ADAM_RANGE ? left : BK_ADAM_RANGE, s->steps, t->rate);
+    if (s->average)
+        bk_average(s->average + from, s->params + from, first, left < BK_ADAM_RANGE ? left : BK_ADAM_RANGE, s->steps,
+                   t->opt.average);
 }
 
 /* The penalty counts every function once; under compat the right side of each pair. */
@@ -168,8 +262,12 @@ int bk_trainer_step(struct trainer *t, double *loss, double *penalty, struct bk_
     bk_par_for(t->n_shards, t->opt.threads, backward, t);
     if (trains_words(t))
         add_word_grads(t);
+    if (t->memory.cap)
+        bk_memory_push(&t->memory, t->f, t->label, t->n_funcs);
     t->state.steps++;
+    t->rate = strcmp(t->opt.schedule, "cosine") == 0
+                  ? bk_rate_cosine(t->opt.rate, t->state.steps, t->n_steps, t->opt.warm_up)
+                  : t->opt.rate;
     bk_par_for(ranges(t->n_net) + ranges(t->state.n_params - t->n_net), t->opt.threads, adam, t);
     return BK_OK;
 }
-

@@ -15,10 +15,11 @@ struct shard {
     float *grads; /* of the encoder, zero between batches */
     struct bk_word_grads words;
     size_t n;
-    uint32_t *at;        /* which functions of the batch */
-    struct bk_input *in; /* the same as input */
-    float *weight;       /* how often the penalty counts each */
-    float *f, *df;       /* n x row */
+    uint32_t *at;             /* which functions of the batch */
+    struct bk_input *in;      /* the same as input */
+    struct bk_arena *changed; /* what augmentation made of them */
+    float *weight;            /* how often the penalty counts each */
+    float *f, *df;            /* n x row */
     double penalty;
     int rc;
     struct bk_error err;
@@ -46,16 +47,17 @@ struct trainer {
     float *word_grads; /* V x D, where word vectors are trained */
     struct shard *shard;
     size_t n_shards, max_shards;
-    struct bk_batch batch;   /* of the losses over pairs */
-    size_t n_funcs;          /* of the batch */
-    const uint32_t *func;    /* as positions in the training part */
-    uint32_t *label;         /* each one's */
-    float *f, *df;           /* vectors of the batch and their gradient */
-    float *weight;           /* as in the shards */
-    float *scratch;          /* of the loss */
-    struct bk_memory memory; /* former batches of this epoch */
-    uint32_t *order;         /* functions of the batch by length */
-    double penalty_scale;
+    struct bk_batch batch;     /* of the losses over pairs */
+    struct bk_sampler sampler; /* of those over labels */
+    size_t n_funcs;            /* of the batch */
+    const uint32_t *func;      /* as positions in the training part */
+    uint32_t *label;           /* each one's */
+    float *f, *df;             /* vectors of the batch and their gradient */
+    float *weight;             /* as in the shards */
+    float *scratch;            /* of the loss */
+    struct bk_memory memory;   /* former batches of this epoch */
+    uint32_t *order;           /* functions of the batch by length */
+    double penalty_scale, rate;
     size_t n_batches; /* done in this epoch */
     uint64_t n_steps; /* of the whole training */
 
@@ -94,5 +96,6 @@ char *bk_trainer_provenance(const struct trainer *t);
 
 /* Forward, loss, backward, Adam for the functions of the batch at hand. */
 BK_MUST_CHECK int bk_trainer_step(struct trainer *t, double *loss, double *penalty, struct bk_error *err);
+void bk_shard_done(struct shard *s);
 
 #endif
