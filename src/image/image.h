@@ -118,7 +118,7 @@ struct bk_image {
     /* Sorted by address, one for each. Of a linked file what its dynamic relocations (of MIPS: its GOT) fill in from elsewhere:
      * the words that take the address of an undefined symbol, what is copied from another file, and the stubs that jump
      * through such a word, all in sections of PLT stubs, or in any code where there are no section headers. Of a relocatable object
-     * its undefined symbols. */
+     * its undefined symbols, but of a member of an archive those that no other member defines. */
     size_t n_imports;
     const struct bk_import *imports;
     /* For bk_image_section_at: allocated sections cut so that none overlap, those of code first. */

@@ -331,6 +331,67 @@ int bk_elf_read_imports(struct elf *e, struct bk_error *err)
     return rc;
 }
 
+/* ---- archives ---------------------------------------------------------- */
+
+static int by_hash(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static uint64_t name_hash(const char *name)
+{
+    return bk_hash64(name, strlen(name));
+}
+
+/* Hashes, sorted, of the names that the images define for each other: as names they could take many times the size of the file. NULL:
+ * no memory. */
+static uint64_t *defined_names(size_t *n, const struct image_reader *rd)
+{
+    size_t room = 1;
+    for (size_t i = 0; i < rd->images.n; i++)
+        room += rd->images.v[i].n_symbols;
+    uint64_t *v = bk_calloc(room, sizeof *v);
+    *n = 0;
+    for (size_t i = 0; i < rd->images.n && v; i++)
+        for (size_t k = 0; k < rd->images.v[i].n_symbols; k++) {
+            const struct bk_symbol *s = &rd->images.v[i].symbols[k];
+            if (s->global && s->kind != BK_SYM_EXTERN)
+                v[(*n)++] = name_hash(s->name);
+        }
+    if (v)
+        qsort(v, *n, sizeof *v, by_hash);
+    return v;
+}
+
+static int drop_defined(struct bk_image *img, struct bk_arena *arena, const uint64_t *defined, size_t n,
+                        struct bk_error *err)
+{
+    struct bk_import *kept = bk_arena_alloc(arena, img->n_imports, sizeof *kept);
+    size_t n_kept = 0;
+    if (kept == NULL)
+        return bk_fail_nomem(err, img->n_imports * sizeof *kept);
+    for (size_t i = 0; i < img->n_imports; i++) {
+        uint64_t hash = name_hash(img->imports[i].name);
+        if (!bsearch(&hash, defined, n, sizeof hash, by_hash))
+            kept[n_kept++] = img->imports[i];
+    }
+    img->imports = kept;
+    img->n_imports = n_kept;
+    return BK_OK;
+}
+
+int bk_image_drop_defined(struct image_reader *rd, struct bk_error *err)
+{
+    size_t n;
+    uint64_t *defined = defined_names(&n, rd);
+    int rc = defined ? BK_OK : bk_fail_nomem(err, rd->images.n * sizeof *defined);
+    for (size_t i = 0; i < rd->images.n && rc == BK_OK; i++)
+        rc = drop_defined(&rd->images.v[i], rd->arena, defined, n, err);
+    free(defined);
+    return rc;
+}
+
 const char *bk_image_import_at(const struct bk_image *img, uint64_t addr)
 {
     const struct bk_import *found = find(img->imports, img->n_imports, addr);

@@ -86,6 +86,28 @@ static void objects_import_what_they_do_not_define(void **state)
     }
 }
 
+/* By member and name, in any order of addresses. */
+static void members_import_what_no_other_defines(void **state)
+{
+    (void)state;
+    char member[64], name[64];
+    size_t n = 0;
+    struct bk_image_file *f = test_open(ITEMS "archive.a");
+    FILE *list = fopen(ITEMS "archive.a.txt", "r");
+    assert_int_equal(f->n_images, 2);
+    assert_non_null(list);
+    while (fscanf(list, "%63s %63s", member, name) == 2) {
+        const struct bk_image *img = &f->images[strcmp(f->images[0].member, member) == 0 ? 0 : 1];
+        assert_string_equal(img->member, member);
+        assert_string_equal(bk_image_import_at(img, test_symbol_named(img, name)->addr), name);
+        n++;
+    }
+    fclose(list);
+    assert_int_equal(n, 3);
+    assert_int_equal(f->images[0].n_imports + f->images[1].n_imports, n);
+    bk_image_file_close(f);
+}
+
 /* A function of its own that a shared object calls through its PLT is none: kin.c exports all that it defines. */
 static void own_functions_are_none(void **state)
 {
@@ -145,6 +167,7 @@ int main(void)
         cmocka_unit_test(as_the_tools_list),
         cmocka_unit_test(without_section_headers),
         cmocka_unit_test(objects_import_what_they_do_not_define),
+        cmocka_unit_test(members_import_what_no_other_defines),
         cmocka_unit_test(own_functions_are_none),
         cmocka_unit_test(tables_outside_the_file),
     };
