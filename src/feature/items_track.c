@@ -314,15 +314,17 @@ static void visit_memory(struct tracker *t, const struct bk_operand *op, enum bk
 
 /* ---- instructions ----------------------------------------------------- */
 
-/* MOVZ, MOVN and MOVK of AArch64 say in bits 21 and 22 which 16 bits are meant; MOVT of ARM means the upper half. */
-static unsigned wide_shift(const struct tracker *t)
+/* How far left the constant of an instruction of AArch64 belongs: MOVZ, MOVN and MOVK say in bits 21 and 22 which 16
+ * bits are meant, ADD, SUB and comparisons in bit 22 that it is the upper 12 of 24. */
+static unsigned shift_of(const struct tracker *t)
 {
     size_t avail;
-    if (t->body->arch == BK_ARCH_ARM)
-        return 16;
-    const uint8_t *p = bk_image_bytes(t->img, t->insn->addr, &avail);
-    bool wide = p && avail >= 4 && (p[3] & 0x1f) == 0x12 && (p[2] & 0x80);
-    return wide ? (unsigned)(p[2] >> 5 & 3) * 16 : 0;
+    const uint8_t *p = t->body->arch == BK_ARCH_ARM64 ? bk_image_bytes(t->img, t->insn->addr, &avail) : NULL;
+    if (p == NULL || avail < 4)
+        return 0;
+    if ((p[3] & 0x1f) == 0x12 && (p[2] & 0x80))
+        return (unsigned)(p[2] >> 5 & 3) * 16;
+    return (p[3] & 0x1f) == 0x11 && (p[2] & 0xc0) == 0x40 ? 12 : 0;
 }
 
 static struct value move_from_memory(struct tracker *t, const char *dst, const struct bk_operand *src)
@@ -348,7 +350,7 @@ static void move(struct tracker *t, bool complement)
     } else if (src->kind == BK_OP_MEM || (src->kind == BK_OP_IMM && t->insn->mnemonic[0] == 'l')) {
         v = move_from_memory(t, dst->reg, src);
     } else if (src->kind == BK_OP_IMM) {
-        uint64_t imm = (uint64_t)src->value << (t->body->arch == BK_ARCH_ARM64 ? wide_shift(t) : 0);
+        uint64_t imm = (uint64_t)src->value << shift_of(t);
         v = immediate(t, (int64_t)(complement ? ~imm : imm));
         v.pending = t->spoken_for = v.known == NUMBER && t->isa->literals;
     }
@@ -391,7 +393,7 @@ static void combine(struct tracker *t, enum act act)
     const struct bk_operand *first = t->insn->n_operands == 3 ? op + 1 : op;
     struct value a = first->kind == BK_OP_REG ? read_reg(t, first->reg, false) : unknown, b = unknown;
     if (last->kind == BK_OP_IMM)
-        b = immediate(t, last->value);
+        b = immediate(t, (int64_t)((uint64_t)last->value << shift_of(t)));
     else if (last->kind == BK_OP_REG)
         b = read_reg(t, last->reg, false);
     struct value v = sum(a, b, act == ACT_SUB);
@@ -443,7 +445,7 @@ static void keep_rest(struct tracker *t)
         write_reg(t, op->reg, unknown);
         return;
     }
-    unsigned shift = wide_shift(t);
+    unsigned shift = t->body->arch == BK_ARCH_ARM ? 16 : shift_of(t); /* MOVT: the upper half */
     v.v = (v.v & ~(UINT64_C(0xffff) << shift)) | ((uint64_t)op[1].value & 0xffff) << shift;
     consume(t, op->reg);
     write_made(t, op->reg, v);
@@ -527,7 +529,9 @@ static void visit_immediates(struct tracker *t, enum act act)
     int64_t v[BK_MAX_OPERANDS];
     size_t n = bk_insn_immediates(v, t->img, t->insn), size = t->insn->operands[0].size;
     bool narrow = bk_word_prefix(t->body->arch) == 'X' && (size == 1 || size == 2);
+    unsigned shift = n > 0 ? shift_of(t) : 0;
     for (size_t i = 0; i < n; i++) {
+        v[i] = (int64_t)((uint64_t)v[i] << shift);
         if (act == ACT_SUB || act == ACT_CMN)
             v[i] = (int64_t)(0 - (uint64_t)v[i]);
         else if (act == ACT_BIC || act == ACT_NOT)

@@ -339,9 +339,10 @@ static int by_hash(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* Of the first bytes: a file may give one endless name to any number of imports. */
 static uint64_t name_hash(const char *name)
 {
-    return bk_hash64(name, strlen(name));
+    return bk_hash64(name, strnlen(name, 1024));
 }
 
 /* Hashes, sorted, of the names that the images define for each other: as names they could take many times the size of the file. NULL:

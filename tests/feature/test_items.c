@@ -292,10 +292,29 @@ static void predicated_halves_join(void **state)
     bk_items_done(&items);
 }
 
+/* The comments of tests/fixtures/items/shifted.arm64.s, which objdump tells too. */
+static void shifted_constants_are_whole(void **state)
+{
+    static const int64_t wanted[] = {0x12000, 0x34000, -0x56000, 0x7800000000, -0x9a000, ~INT64_C(0xbc0000)};
+    struct code c = open_code("shifted.arm64.o");
+    struct bk_items items = {0};
+    (void)state;
+    read_items(&items, &c, function_named(&c, "shifted"));
+    assert_int_equal(items.n, sizeof wanted / sizeof *wanted);
+    for (size_t i = 0; i < items.n; i++)
+        if (!has(items.v, items.n, (struct bk_item){number_hash(BK_ITEM_IMMEDIATE, wanted[i]), BK_ITEM_IMMEDIATE}))
+            fail_msg("no item %lld", (long long)wanted[i]);
+    bk_items_done(&items);
+    close_code(&c);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_source_says), cmocka_unit_test(each_function_by_itself),
-                                       cmocka_unit_test(the_first_count), cmocka_unit_test(predicated_halves_join),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_source_says),
+                                       cmocka_unit_test(each_function_by_itself),
+                                       cmocka_unit_test(the_first_count),
+                                       cmocka_unit_test(predicated_halves_join),
+                                       cmocka_unit_test(shifted_constants_are_whole),
                                        cmocka_unit_test(damaged_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
