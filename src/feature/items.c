@@ -124,11 +124,12 @@ static void go_back_to(struct tracker *t, struct registers *r)
     go_on_with(t, r);
 }
 
-/* Keeps the registers for the later blocks that this one jumps to and nothing falls into. */
-static void save(struct tracker *t, const struct bk_edge *e, const struct bk_edge *end)
+/* Keeps the registers for the later blocks that edges `first` to `end` of this one jump to and nothing falls into. */
+static void save(struct tracker *t, size_t first, size_t end)
 {
     struct bk_items_scratch *s = t->out->scratch;
-    for (; e < end; e++) {
+    for (size_t i = first; i < end; i++) {
+        const struct bk_edge *e = &t->body->edges[i];
         uint32_t *holder = &s->saved_block[e->to % N_SAVED];
         if (e->to <= e->from + 1 || *holder == e->to || !leaves(t->body, e->to - 1))
             continue;
@@ -159,7 +160,7 @@ static void walk(struct tracker *t)
         if (left)
             before = t->regs;
         walk_block(t, &body->blocks[i]);
-        save(t, body->edges + first, body->edges + edge);
+        save(t, first, edge);
         if (left && s->saved_block[next] == i + 1)
             go_on_with(t, &s->saved[next]);
         else if (left)
