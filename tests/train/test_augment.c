@@ -84,6 +84,7 @@ static void test_items(void **state)
         assert_share(N - left, N, shares[k]);
         for (size_t i = 0; i < left; i++)
             assert_true(forms[i] < N && (i == 0 || forms[i] > forms[i - 1]));
+        assert_true(left == 0 || forms[left - 1] > N - 1000); /* from all over the list, not its beginning */
     }
 }
 
