@@ -228,6 +228,9 @@ static int run_model(const struct cli_command *cmd, int argc, char **argv)
          "constants, strings and imported names; fused, over all"},
         {"branches", 0, CLI_TEXT, &opt.branches, "LIST",
          "some of those of kinds graph and fused: sequence,graph,sketch (default: all of the kind's)"},
+        {"without", 0, CLI_TEXT, &opt.without, "LIST",
+         "what graph and fused do not look at: some of "
+         "forms,neutral-forms,edges,callees,immediates,displacements,strings,imports"},
         {"join", 0, CLI_TEXT, &opt.join, "HOW", "several branches: by attention (default) or concat"},
         {"sketch", 0, CLI_UNSIGNED, &opt.sketch, "N", "numbers of the sketch, even (default: 256)"},
         {"min-forms", 0, CLI_UNSIGNED, &opt.min_forms, "N",

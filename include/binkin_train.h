@@ -126,9 +126,11 @@ struct bk_train_epoch { /* given after each epoch */
     double seconds, pairs_per_second, seconds_left;
     double seconds_total; /* of all epochs so far, those before the training was resumed too */
 };
-struct bk_train_options {     /* zeros: the defaults named */
-    const char *kind;         /* "mffa" */
-    const char *branches;     /* of kinds "graph" and "fused": some of "sequence,graph,sketch"; NULL: the kind's */
+struct bk_train_options { /* zeros: the defaults named */
+    const char *kind;     /* "mffa" */
+    const char *branches; /* of kinds "graph" and "fused": some of "sequence,graph,sketch"; NULL: the kind's */
+    const char *
+        without; /* of "forms,neutral-forms,edges,callees,immediates,displacements,strings,imports" what is not looked at */
     const char *join;         /* of several branches: "attention" or "concat"; NULL: attention */
     uint32_t sketch;          /* numbers of the sketch, even; 256 */
     uint32_t min_forms;       /* labels that hold a form which the model knows; 8 */

@@ -108,6 +108,9 @@ static int configure(struct trainer *t, struct bk_error *err)
     if (c->branches == 0 || (c->branches & ~usual))
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: branches \"%.48s\" are not some of those of kind %s",
                        o->branches, o->kind);
+    c->hidden = o->without ? bk_sights_parse(o->without) : 0;
+    if (o->without && !c->hidden)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: \"%.64s\" are not features of functions", o->without);
     c->attention = strcmp(o->join, "attention") == 0;
     c->sketch = !has_branch(t, BK_BRANCH_SKETCH) ? 0 : o->sketch ? o->sketch : c->sketch;
     c->graph.n = has_branch(t, BK_BRANCH_GRAPH) ? c->graph.n : 0;
@@ -159,6 +162,7 @@ static void add_rest(json_t *j, const struct trainer *t)
     if (own) {
         bk_branches_text(branches, t->model.cfg.branches);
         json_object_set_new(j, "branches", json_string(branches));
+        json_object_set_new(j, "without", json_string(o->without ? o->without : ""));
         json_object_set_new(j, "join", json_string(o->join));
         json_object_set_new(j, "min_forms", json_integer(o->min_forms));
         json_object_set_new(j, "sketch", json_integer(t->model.cfg.sketch));

@@ -38,37 +38,66 @@ bool bk_encoder_config_default(struct bk_encoder_config *out, const char *kind)
     return true;
 }
 
-unsigned bk_branches_parse(const char *text)
+static const char *const sight_names[] = {
+#define SIGHT_NAME(id, name) name,
+    BK_SIGHT_NAMES(SIGHT_NAME)
+#undef SIGHT_NAME
+};
+
+/* A list of names, each once; 0: it is none. */
+static unsigned parse_list(const char *text, const char *const *names, size_t n_names)
 {
-    unsigned branches = 0;
+    unsigned bits = 0;
     for (;; text++) {
         const size_t n = strcspn(text, ",");
         unsigned bit = 0;
-        for (size_t i = 0; i < BK_BRANCH_COUNT; i++)
-            if (strlen(branch_names[i]) == n && memcmp(branch_names[i], text, n) == 0)
+        for (size_t i = 0; i < n_names; i++)
+            if (strlen(names[i]) == n && memcmp(names[i], text, n) == 0)
                 bit = 1u << i;
-        if (bit == 0 || branches & bit)
+        if (bit == 0 || bits & bit)
             return 0;
-        branches |= bit;
+        bits |= bit;
         text += n;
         if (!*text)
-            return branches;
+            return bits;
     }
+}
+
+static void write_list(char *out, size_t size, unsigned bits, const char *const *names, size_t n_names)
+{
+    size_t at = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < n_names; i++)
+        if (bits >> i & 1)
+            at += (size_t)snprintf(out + at, size - at, "%s%s", at ? "," : "", names[i]);
+}
+
+unsigned bk_branches_parse(const char *text)
+{
+    return parse_list(text, branch_names, BK_BRANCH_COUNT);
 }
 
 void bk_branches_text(char out[64], unsigned branches)
 {
-    size_t at = 0;
-    out[0] = 0;
-    for (size_t i = 0; i < BK_BRANCH_COUNT; i++)
-        if (branches >> i & 1)
-            at += (size_t)snprintf(out + at, 64 - at, "%s%s", at ? "," : "", branch_names[i]);
+    write_list(out, 64, branches, branch_names, BK_BRANCH_COUNT);
+}
+
+unsigned bk_sights_parse(const char *text)
+{
+    return parse_list(text, sight_names, BK_SIGHT_COUNT);
+}
+
+void bk_sights_text(char out[128], unsigned sights)
+{
+    write_list(out, 128, sights, sight_names, BK_SIGHT_COUNT);
 }
 
 int bk_encoder_config_check(const struct bk_encoder_config *c, struct bk_error *err)
 {
     if (c->branches == 0 || c->branches > ALL)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "branches %#x are none of a model", c->branches);
+    if (c->hidden >> BK_SIGHT_COUNT)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "hidden features %#x, which no model sees", c->hidden);
     int rc = BK_OK;
     if (c->branches & SEQUENCE)
         rc = bk_net_config_check(&c->net, err);
@@ -341,13 +370,19 @@ static int reserve(struct bk_encoder_pass *p, size_t b, struct bk_error *err)
     return BK_OK;
 }
 
+static bool sees_not(const struct bk_encoder_config *c, unsigned sight)
+{
+    return c->hidden >> sight & 1;
+}
+
 /* ---- the sketch ---------------------------------------------------------------- */
 
 /* The items of one kind as bk_sketch() wants them; their number. */
 static size_t items_of(struct bk_encoder_pass *p, const struct bk_item_seq *items, unsigned kind)
 {
+    const bool hidden = sees_not(&p->cfg, BK_SIGHT_IMMEDIATES + kind);
     size_t n = 0;
-    for (size_t i = 0; i < items->n; i++) {
+    for (size_t i = 0; i < items->n && !hidden; i++) {
         if (items->kind[i] != kind)
             continue;
         p->items.hash[n] = items->hash[i];
@@ -443,11 +478,24 @@ static int sequence_forward(struct bk_encoder_pass *p, bk_real *out, const struc
                            words->penalty, err);
 }
 
+static struct bk_graph seen_graph(const struct bk_encoder_config *c, struct bk_graph g)
+{
+    if (sees_not(c, BK_SIGHT_FORMS))
+        g.forms = NULL;
+    if (sees_not(c, BK_SIGHT_NEUTRAL))
+        g.neutral = NULL;
+    if (sees_not(c, BK_SIGHT_EDGES))
+        g.n_edges = 0;
+    if (sees_not(c, BK_SIGHT_CALLEES))
+        g.n_callees = 0;
+    return g;
+}
+
 static int graph_forward(struct bk_encoder_pass *p, bk_real *out, const struct bk_graph_prepared *w,
                          const struct bk_input *inputs, size_t b, bool keep, struct bk_error *err)
 {
     for (size_t i = 0; i < b; i++)
-        p->graphs[i] = inputs[i].graph;
+        p->graphs[i] = seen_graph(&p->cfg, inputs[i].graph);
     return bk_graph_pass_forward(p->graph, out, w, p->graphs, b, keep, err);
 }
 

@@ -218,7 +218,7 @@ static size_t seen_insns(const struct bk_graph_pass *p, const struct bk_graph *g
 static int check_ids(const struct bk_graph_pass *p, const uint32_t *ids, size_t n, const char *what, size_t function,
                      struct bk_error *err)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; ids && i < n; i++)
         if (ids[i] >= p->cfg.forms && ids[i] != BK_STR_NONE)
             return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "%s %zu of function %zu has id %u, the table ends at %u", what,
                            i, function, ids[i], p->cfg.forms);
@@ -285,8 +285,9 @@ static size_t group(struct room *need, const struct bk_graph_pass *p, const stru
 
 /* ---- packing ------------------------------------------------------------------- */
 
-static size_t count_form(struct bk_graph_pass *p, size_t n, uint32_t id)
+static size_t count_form(struct bk_graph_pass *p, size_t n, const uint32_t *ids, size_t insn)
 {
+    const uint32_t id = ids ? ids[insn] : BK_STR_NONE;
     if (id == BK_STR_NONE)
         return n;
     if (p->times[id]++ == 0)
@@ -299,8 +300,8 @@ static size_t fill_bag(struct bk_graph_pass *p, size_t n, const struct bk_graph 
 {
     size_t end = n;
     for (size_t i = first; i < last; i++) {
-        end = count_form(p, end, g->forms[i]);
-        end = count_form(p, end, g->neutral[i]);
+        end = count_form(p, end, g->forms, i);
+        end = count_form(p, end, g->neutral, i);
     }
     for (; n < end; n++) {
         p->weight[n] = (bk_real)log1p(p->times[p->bag_id[n]]);

@@ -272,7 +272,7 @@ int bk_tokens_check(const char *what, const char *name, uint32_t version, struct
 
 /* ---- reading ------------------------------------------------------------ */
 
-enum { ENCODER_FACTS = 10 }; /* numbers of the entry "encoder" */
+enum { ENCODER_FACTS = 11 }; /* numbers of the entry "encoder" */
 
 /* Whether a model of this kind has it. */
 static bool has_encoder(const char *kind)
@@ -329,13 +329,14 @@ static int read_encoder(struct bk_model *m, const struct bk_pack *p, struct bk_e
     int rc = bk_pack_entry(&c, p, "encoder", err);
     if (rc)
         return rc;
-    const uint32_t branches = bk_read_u32(&c), attention = bk_read_u32(&c);
+    const uint32_t branches = bk_read_u32(&c), hidden = bk_read_u32(&c), attention = bk_read_u32(&c);
     uint32_t *sizes[] = {&g->forms, &g->s, &g->rounds, &g->a, &g->r, &g->n, &g->max_nodes, &e->sketch};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         *sizes[i] = bk_read_u32(&c);
     if (c.failed || c.pos != c.size || attention > 1)
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "encoder: not its %d numbers", ENCODER_FACTS);
     e->branches = branches;
+    e->hidden = hidden;
     e->attention = attention;
     return BK_OK;
 }
@@ -705,8 +706,8 @@ static int add_encoder(struct bk_pack_writer *w, struct buffers *b, const struct
 {
     const struct bk_encoder_config *e = &m->cfg;
     const struct bk_graph_config *g = &e->graph;
-    const uint32_t facts[ENCODER_FACTS] = {e->branches, e->attention, g->forms, g->s,         g->rounds,
-                                           g->a,        g->r,         g->n,     g->max_nodes, e->sketch};
+    const uint32_t facts[ENCODER_FACTS] = {e->branches, e->hidden, e->attention, g->forms,     g->s,     g->rounds,
+                                           g->a,        g->r,      g->n,         g->max_nodes, e->sketch};
     uint8_t *buf = bk_calloc(ENCODER_FACTS, 4);
     if (!buf)
         return bk_fail_nomem(err, sizeof facts);

@@ -143,7 +143,7 @@ void bk_graph_init(bk_real *params, const struct bk_graph_config *cfg, struct bk
 struct bk_graph {
     uint32_t n_nodes, n_edges;
     const uint16_t *insns; /* n_nodes: instructions of each block, maybe none; the blocks follow each other */
-    /* Of each of these instructions the rows of the table of its form and of its neutral form, BK_STR_NONE: the table has none. */
+    /* Of each of these instructions the rows of the table of its form and of its neutral form, BK_STR_NONE: the table has none; NULL: none at all. */
     const uint32_t *forms, *neutral;
     const struct bk_graph_edge *edges;      /* n_edges */
     uint32_t n_insns, n_callees, n_callers; /* of the whole function, not only of the blocks that are kept */
@@ -186,6 +186,24 @@ enum bk_branch {
         BK_BRANCH_COUNT
 };
 
+/* What an encoder can be kept from seeing, to find out what it is worth. X(id, name) */
+#define BK_SIGHT_NAMES(X)                                                                                              \
+    X(BK_SIGHT_FORMS, "forms")           /* of instructions */                                                         \
+    X(BK_SIGHT_NEUTRAL, "neutral-forms") /* the same without the processor */                                          \
+    X(BK_SIGHT_EDGES, "edges")                                                                                         \
+    X(BK_SIGHT_CALLEES, "callees")       /* their number */                                                            \
+    X(BK_SIGHT_IMMEDIATES, "immediates") /* kinds of items, in the order of enum bk_item_kind */                       \
+    X(BK_SIGHT_DISPLACEMENTS, "displacements")                                                                         \
+    X(BK_SIGHT_STRINGS, "strings")                                                                                     \
+    X(BK_SIGHT_IMPORTS, "imports")
+
+enum bk_sight {
+#define BK_SIGHT_ENUM(id, name) id,
+    BK_SIGHT_NAMES(BK_SIGHT_ENUM)
+#undef BK_SIGHT_ENUM
+        BK_SIGHT_COUNT
+};
+
 /* One branch alone gives its vector as it is. Of several each is brought to unit length, and they lie one behind the other, in the order of
  * the enum, each times its weight: by attention over the branches (bk_branches_forward()), or all alike. */
 struct bk_encoder_config {
@@ -201,6 +219,9 @@ bool bk_encoder_config_default(struct bk_encoder_config *out, const char *kind);
 /* "sequence,graph": the bits; 0: a part is no branch, or there twice. */
 unsigned bk_branches_parse(const char *text);
 void bk_branches_text(char out[64], unsigned branches);
+/* "edges,strings": likewise. */
+unsigned bk_sights_parse(const char *text);
+void bk_sights_text(char out[128], unsigned sights);
 static inline bool bk_encoder_has(const struct bk_encoder_config *c, enum bk_branch branch)
 {
     return c->branches >> branch & 1;
