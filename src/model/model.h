@@ -208,6 +208,7 @@ enum bk_sight {
  * the enum, each times its weight: by attention over the branches (bk_branches_forward()), or all alike. */
 struct bk_encoder_config {
     unsigned branches;        /* bit 1 << enum bk_branch */
+    unsigned hidden;          /* bit 1 << enum bk_sight: not looked at */
     bool attention;           /* false: plain concatenation */
     struct bk_net_config net; /* of the branches that are there */
     struct bk_graph_config graph;
