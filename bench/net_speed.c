@@ -171,6 +171,7 @@ struct input {
     size_t n, n_words; /* functions; vocabulary */
     uint32_t d;
     struct bk_seq *seqs;
+    struct bk_input *v; /* the same as inputs of a model */
     uint32_t *ids;
     float *words;
 };
@@ -195,8 +196,11 @@ static void input_open(struct input *in, const char *path)
     in->ids = must(bk_calloc(sum + 1, sizeof *in->ids));
     for (size_t i = 0; i < sum; i++)
         in->ids[i] = bk_read_u32(&c);
-    for (size_t i = 0, at = 0; i < in->n; at += in->seqs[i++].n)
+    in->v = must(bk_calloc(in->n, sizeof *in->v));
+    for (size_t i = 0, at = 0; i < in->n; at += in->seqs[i++].n) {
         in->seqs[i].ids = in->ids + at;
+        in->v[i].words = in->seqs[i];
+    }
     in->words = must(bk_alloc_large((size_t)in->n_words * in->d, sizeof *in->words));
     for (size_t i = 0; i < (size_t)in->n_words * in->d; i++) {
         uint32_t bits = bk_read_u32(&c);
@@ -208,6 +212,7 @@ static void input_open(struct input *in, const char *path)
 static void input_done(struct input *in)
 {
     free(in->seqs);
+    free(in->v);
     free(in->ids);
     free(in->words);
 }
@@ -259,12 +264,12 @@ static void embed_in(const struct input *in, enum bk_precision precision, unsign
     struct bk_model *m = model_of(in);
     struct bk_error err;
     float *out = must(bk_calloc(in->n * bk_net_outputs(&m->cfg.net), sizeof *out));
-    check(bk_model_embed(out, m, in->seqs, in->n, precision, threads, NULL, NULL, &err),
+    check(bk_model_embed(out, m, in->v, in->n, precision, threads, NULL, NULL, &err),
           &err); /* the first touches the pages */
     size_t done = 0;
     double begun = bk_now();
     do {
-        check(bk_model_embed(out, m, in->seqs, in->n, precision, threads, NULL, NULL, &err), &err);
+        check(bk_model_embed(out, m, in->v, in->n, precision, threads, NULL, NULL, &err), &err);
         done++;
     } while (bk_now() - begun < seconds);
     double spent = bk_now() - begun;
@@ -295,17 +300,17 @@ static void latency(const struct input *in, unsigned threads, double seconds)
     enum { MAX_TIMES = 100000 };
     struct bk_model *m = model_of(in);
     struct bk_error err;
-    struct bk_seq longest[LATENCY_FUNCS];
+    struct bk_input longest[LATENCY_FUNCS];
     size_t n = 0, done = 0;
     for (size_t i = 0; i < in->n && n < LATENCY_FUNCS; i++)
         if (in->seqs[i].n == m->cfg.net.max_insns)
-            longest[n++] = in->seqs[i];
+            longest[n++] = in->v[i];
     if (n == 0)
         die("no function of full length");
     double *times = must(bk_calloc(MAX_TIMES, sizeof *times)), operations = 0;
     float *out = must(bk_calloc(bk_net_outputs(&m->cfg.net), sizeof *out));
     for (size_t i = 0; i < n; i++) {
-        struct work w = useful(&m->cfg.net, &longest[i], 1, in->n_words);
+        struct work w = useful(&m->cfg.net, &longest[i].words, 1, in->n_words);
         operations += (w.own + w.shared) / (double)n;
         check(bk_model_embed(out, m, &longest[i], 1, BK_FULL, threads, NULL, NULL, &err), &err);
     }

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void use(const struct bk_model *m)
 {
     uint32_t ids[3] = {0, bk_strtab_count(m->words) - 1, 0};
-    struct bk_seq seq = {ids, 3};
+    const struct bk_input in = {.words = {ids, 3}};
     struct bk_error err;
     float *vectors = malloc(3 * m->cfg.net.d * sizeof *vectors);
     if (vectors && !bk_model_vectors(vectors, m, ids, 3, &err) && vectors[0] != 0)
@@ -24,7 +24,7 @@ static void use(const struct bk_model *m)
     float *out = malloc(bk_net_outputs(&m->cfg.net) * sizeof *out);
     /* Weights may overflow on the way: an error, then, and that is right. */
     for (int p = 0; out && p < BK_PRECISION_COUNT; p++)
-        if (bk_model_embed(out, m, &seq, 1, (enum bk_precision)p, 1, NULL, NULL, &err))
+        if (bk_model_embed(out, m, &in, 1, (enum bk_precision)p, 1, NULL, NULL, &err))
             out[0] = 0;
     free(out);
 }

@@ -370,7 +370,7 @@ static void pack(struct bk_graph_pass *p, const struct bk_graph *graphs, size_t 
 
 static void write_extras(bk_real out[GRAPH_EXTRAS], const struct bk_graph *g)
 {
-    const uint32_t sizes[GRAPH_EXTRAS] = {g->n_nodes, g->n_edges, g->n_insns, g->n_callees, g->n_callers};
+    const uint32_t sizes[GRAPH_EXTRAS] = {g->n_nodes, g->n_edges, g->n_insns, g->n_callees};
     for (size_t k = 0; k < GRAPH_EXTRAS; k++)
         out[k] = (bk_real)(log1p(sizes[k]) / 8);
 }

@@ -145,8 +145,10 @@ struct bk_graph {
     const uint16_t *insns; /* n_nodes: instructions of each block, maybe none; the blocks follow each other */
     /* Of each of these instructions the rows of the table of its form and of its neutral form, BK_STR_NONE: the table has none; NULL: none at all. */
     const uint32_t *forms, *neutral;
-    const struct bk_graph_edge *edges;      /* n_edges */
-    uint32_t n_insns, n_callees, n_callers; /* of the whole function, not only of the blocks that are kept */
+    const struct bk_graph_edge *edges; /* n_edges */
+    /* Of the whole function, not only of the blocks that are kept. Its callers do not count: they are known only where all of its file is
+     * decoded. */
+    uint32_t n_insns, n_callees;
 };
 
 /* As struct bk_prepared and bk_prepare(). */

@@ -55,7 +55,7 @@ static int save(const char *path, const struct bk_strtab *words, uint32_t archs,
     struct bk_model m = {
         .kind = "mffa", .archs = archs, .words = words, .provenance = "{}", .split_parts = {8, 1, 1}, .split_seed = 1};
     struct bk_rng rng;
-    if (!bk_net_config_default(&m.cfg.net, "mffa"))
+    if (!bk_encoder_config_default(&m.cfg, "mffa"))
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "no mffa");
     m.cfg.net.e = 64; /* a small dense layer: the test wants a model, not a good one */
     size_t n_words = bk_strtab_count(words), n_params = bk_net_n_params(&m.cfg.net);

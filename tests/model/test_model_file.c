@@ -66,6 +66,7 @@ static struct small small_new(const char *aff)
     struct bk_error err;
     bk_rng_seed(&rng, 4, 4);
     strcpy(s.m.kind, "mffa");
+    assert_true(bk_encoder_config_default(&s.m.cfg, "mffa"));
     s.m.cfg.net = (struct bk_net_config){.d = 6, .u = 4, .a = 5, .r = 2, .e = 7, .n = 3, .max_insns = 12};
     s.m.cfg.net.compat_safe = strncmp(aff, "compat:", 7) == 0;
     assert_int_equal(bk_net_config_set_aff(&s.m.cfg.net, aff + (s.m.cfg.net.compat_safe ? 7 : 0), &err), BK_OK);
@@ -108,7 +109,7 @@ static void small_free(struct small *s)
 static void check_same(const struct bk_model *a, const struct bk_model *b, bool half)
 {
     assert_string_equal(a->kind, b->kind);
-    assert_memory_equal(&a->net, &b->net, sizeof a->net);
+    assert_memory_equal(&a->cfg.net, &b->cfg.net, sizeof a->cfg.net);
     assert_int_equal(a->archs, b->archs);
     assert_string_equal(a->provenance, b->provenance);
     assert_int_equal(a->split_by, b->split_by);
@@ -122,10 +123,10 @@ static void check_same(const struct bk_model *a, const struct bk_model *b, bool 
         float x[16], y[16];
         assert_int_equal(bk_model_vectors(x, a, &i, 1, &err), BK_OK);
         assert_int_equal(bk_model_vectors(y, b, &i, 1, &err), BK_OK);
-        for (size_t k = 0; k < a->net.d; k++)
+        for (size_t k = 0; k < a->cfg.net.d; k++)
             assert_true((half ? bk_half_to_float(bk_half_from_float(x[k])) : x[k]) == y[k]);
     }
-    for (size_t i = 0; i < bk_net_n_params(&a->net); i++)
+    for (size_t i = 0; i < bk_net_n_params(&a->cfg.net); i++)
         assert_true((half ? bk_half_to_float(bk_half_from_float(a->params[i])) : a->params[i]) == b->params[i]);
 }
 
@@ -535,7 +536,7 @@ static void test_vectors_all_halves(void **state)
 
 struct inputs {
     uint32_t ids[N_FUNCS][40];
-    struct bk_seq seq[N_FUNCS];
+    struct bk_input v[N_FUNCS];
 };
 
 static struct inputs *inputs_new(void)
@@ -544,14 +545,14 @@ static struct inputs *inputs_new(void)
     struct bk_rng rng;
     bk_rng_seed(&rng, 8, 8);
     for (size_t i = 0; i < N_FUNCS; i++) {
-        in->seq[i] = (struct bk_seq){in->ids[i], bk_rng_below(&rng, 20)};
+        in->v[i].words = (struct bk_seq){in->ids[i], bk_rng_below(&rng, 20)};
         for (size_t k = 0; k < 40; k++)
             in->ids[i][k] = 1 + (uint32_t)bk_rng_below(&rng, N_WORDS - 1);
     }
     for (size_t k = 0; k < 7; k++)
         in->ids[101][k] = in->ids[7][k]; /* 101 repeats 7 */
-    in->seq[7].n = in->seq[101].n = 7;
-    in->seq[9].n = 0;
+    in->v[7].words.n = in->v[101].words.n = 7;
+    in->v[9].words.n = 0;
     return in;
 }
 
@@ -572,10 +573,10 @@ static void test_embed(void **state)
     struct bk_error err;
     size_t o = bk_net_outputs(&s.m.cfg.net), progress[2] = {0, 0};
     float *out = calloc(N_FUNCS, o * sizeof *out), *again = calloc(N_FUNCS, o * sizeof *again), alone[16];
-    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 1, count_progress, progress, &err), BK_OK);
+    assert_int_equal(bk_model_embed(out, &s.m, in->v, N_FUNCS, BK_FULL, 1, count_progress, progress, &err), BK_OK);
     assert_int_equal(progress[1], 1);
     for (unsigned threads = 1; threads <= 3; threads++) {
-        assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, BK_FULL, threads, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed(again, &s.m, in->v, N_FUNCS, BK_FULL, threads, NULL, NULL, &err), BK_OK);
         assert_memory_equal(again, out, N_FUNCS * o * sizeof *out);
     }
     assert_memory_equal(out + 7 * o, out + 101 * o, o * sizeof *out);
@@ -585,23 +586,23 @@ static void test_embed(void **state)
     assert_int_equal(bk_prepared_new(&w, &s.m.cfg.net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, s.params, 1);
     for (size_t i = 0; i < N_FUNCS; i++) {
-        assert_int_equal(bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, NULL, &err),
-                         BK_OK);
+        assert_int_equal(
+            bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->v[i].words, 1, false, NULL, NULL, &err), BK_OK);
         double norm = 0;
         for (size_t k = 0; k < o; k++)
             norm += (double)alone[k] * alone[k];
-        assert_true(in->seq[i].n == 0 ? norm == 0 : norm > 0);
+        assert_true(in->v[i].words.n == 0 ? norm == 0 : norm > 0);
         for (size_t k = 0; k < o; k++)
             assert_true(fabs(out[i * o + k] - (norm > 0 ? alone[k] / sqrt(norm) : 0)) < 1e-5);
-        assert_int_equal(bk_model_embed(alone, &s.m, &in->seq[i], 1, BK_FULL, 1, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed(alone, &s.m, &in->v[i], 1, BK_FULL, 1, NULL, NULL, &err), BK_OK);
         assert_memory_equal(alone, out + i * o, o * sizeof *out);
     }
     bk_pass_free(pass);
     bk_prepared_free(w);
     assert_int_equal(bk_model_embed(NULL, &s.m, NULL, 0, BK_FULL, 1, NULL, NULL, &err), BK_OK);
     in->ids[3][0] = N_WORDS;
-    in->seq[3].n = 5;
-    assert_int_equal(bk_model_embed(again, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EINVAL);
+    in->v[3].words.n = 5;
+    assert_int_equal(bk_model_embed(again, &s.m, in->v, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EINVAL);
     free(out);
     free(again);
     free(in);
@@ -621,8 +622,8 @@ static void test_embed_pairs(void **state)
         struct bk_prepared *w;
         size_t o = bk_net_outputs(&s.m.cfg.net);
         float *unit = calloc(N_FUNCS, o * sizeof *unit), *pairs = calloc(N_FUNCS, 2 * o * sizeof *pairs), alone[16];
-        assert_int_equal(bk_model_embed(unit, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
-        assert_int_equal(bk_model_embed_pairs(pairs, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed(unit, &s.m, in->v, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed_pairs(pairs, &s.m, in->v, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
         assert_int_equal(bk_pass_new(&pass, &s.m.cfg.net, &err), BK_OK);
         assert_int_equal(bk_prepared_new(&w, &s.m.cfg.net, BK_FULL, false, &err), BK_OK);
         bk_prepare(w, s.params, 1);
@@ -634,7 +635,8 @@ static void test_embed_pairs(void **state)
             for (size_t k = 0; k < o; k++)
                 assert_true(fabs((double)unit[i * o + k] - (norm > 0 ? left[k] / sqrt(norm) : 0)) < 1e-6);
             assert_int_equal(
-                bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->seq[i], 1, false, NULL, NULL, &err), BK_OK);
+                bk_pass_forward(pass, alone, w, s.vectors, N_WORDS, &in->v[i].words, 1, false, NULL, NULL, &err),
+                BK_OK);
             assert_memory_equal(left, compat ? alone : unit + i * o, o * sizeof *left);
             assert_memory_equal(right, compat ? alone + o : unit + i * o, o * sizeof *right);
         }
@@ -656,14 +658,14 @@ static void test_embed_int8(void **state)
     struct bk_error err;
     size_t o = bk_net_outputs(&s.m.cfg.net);
     float *full = calloc(N_FUNCS, o * sizeof *full), *out = calloc(N_FUNCS, o * sizeof *out), alone[16];
-    assert_int_equal(bk_model_embed(full, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
-    assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_INT8, 2, NULL, NULL, &err), BK_OK);
+    assert_int_equal(bk_model_embed(full, &s.m, in->v, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_OK);
+    assert_int_equal(bk_model_embed(out, &s.m, in->v, N_FUNCS, BK_INT8, 2, NULL, NULL, &err), BK_OK);
     for (size_t i = 0; i < N_FUNCS; i++) {
         double cosine = 0;
         for (size_t k = 0; k < o; k++)
             cosine += (double)full[i * o + k] * (double)out[i * o + k];
-        assert_true(in->seq[i].n == 0 ? cosine == 0 : cosine > 0.999);
-        assert_int_equal(bk_model_embed(alone, &s.m, &in->seq[i], 1, BK_INT8, 1, NULL, NULL, &err), BK_OK);
+        assert_true(in->v[i].words.n == 0 ? cosine == 0 : cosine > 0.999);
+        assert_int_equal(bk_model_embed(alone, &s.m, &in->v[i], 1, BK_INT8, 1, NULL, NULL, &err), BK_OK);
         assert_memory_equal(alone, out + i * o, o * sizeof *out);
     }
     assert_memory_not_equal(full, out, N_FUNCS * o * sizeof *out);
@@ -682,10 +684,10 @@ static void test_embed_cut(void **state)
     struct bk_error err;
     size_t o = bk_net_outputs(&s.m.cfg.net);
     memcpy(in->ids[1], in->ids[0], 12 * sizeof(uint32_t));
-    in->seq[0].n = 12;
-    in->seq[1].n = 40;
+    in->v[0].words.n = 12;
+    in->v[1].words.n = 40;
     float out[2 * 16];
-    assert_int_equal(bk_model_embed(out, &s.m, in->seq, 2, BK_FULL, 1, NULL, NULL, &err), BK_OK);
+    assert_int_equal(bk_model_embed(out, &s.m, in->v, 2, BK_FULL, 1, NULL, NULL, &err), BK_OK);
     assert_memory_equal(out, out + o, o * sizeof *out);
     free(in);
     small_free(&s);
@@ -702,8 +704,8 @@ static void test_embed_overflow(void **state)
         for (size_t i = 0; i < bk_net_n_params(&s.m.cfg.net); i++)
             s.params[i] = 3e38f;
         float *out = calloc(N_FUNCS, 2 * bk_net_outputs(&s.m.cfg.net) * sizeof *out);
-        assert_int_equal(bk_model_embed(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
-        assert_int_equal(bk_model_embed_pairs(out, &s.m, in->seq, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
+        assert_int_equal(bk_model_embed(out, &s.m, in->v, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
+        assert_int_equal(bk_model_embed_pairs(out, &s.m, in->v, N_FUNCS, BK_FULL, 2, NULL, NULL, &err), BK_EFORMAT);
         free(out);
         free(in);
         small_free(&s);

@@ -268,7 +268,7 @@ struct small_model {
 static struct small_model *model_new(const struct toy *t, bool compat)
 {
     struct small_model *s = calloc(1, sizeof *s);
-    assert_true(bk_net_config_default(&s->m.cfg.net, "safe"));
+    assert_true(bk_encoder_config_default(&s->m.cfg, "safe"));
     s->m.cfg.net.d = 8;
     s->m.cfg.net.u = 8;
     s->m.cfg.net.a = 6;
@@ -331,8 +331,8 @@ static float *plain_vectors(double *unknown, const struct toy *t, const struct b
                 ids[i] = 1;
         }
         seen += f->n_words < m->cfg.net.max_insns ? f->n_words : m->cfg.net.max_insns;
-        struct bk_seq seq = {ids, f->n_words};
-        assert_int_equal(bk_model_embed_pairs(v + k * 2 * dim, m, &seq, 1, BK_FULL, 1, NULL, NULL, NULL), BK_OK);
+        const struct bk_input in = {.words = {ids, f->n_words}};
+        assert_int_equal(bk_model_embed_pairs(v + k * 2 * dim, m, &in, 1, BK_FULL, 1, NULL, NULL, NULL), BK_OK);
     }
     *unknown /= (double)seen;
     return v;

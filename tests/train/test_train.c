@@ -1,5 +1,6 @@
 /* Training: it learns what is planted, threads and interruptions change no byte, and what does not belong together is refused. */
 #include "../base/temp_dir.h"
+#include "inputs.h"
 #include "learn.h"
 #include "planted.h"
 
@@ -154,8 +155,9 @@ static void first_batch(void **state, bool compat)
     struct bk_batch b = {0};
     struct bk_model *m;
     uint8_t *part = calloc(p->d.n, 1);
-    uint32_t *map = calloc(bk_strtab_count(p->d.words), sizeof *map), ids[200][PLANTED_LONGEST];
+    uint32_t func[200];
     struct bk_seq seq[200];
+    struct bk_inputs in;
     assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
     assert_int_equal(bk_vectors_open(&v, vectors, &err), BK_OK);
     assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
@@ -163,13 +165,11 @@ static void first_batch(void **state, bool compat)
     assert_int_equal(bk_epoch_init(&e, &g, 200, opt.seed, 0, &err), BK_OK);
     assert_int_equal(bk_batch_draw(&b, &e, 0, 100, &err), BK_OK);
     assert_int_equal(b.n_funcs, 200);
-    bk_words_map(map, &p->d, v.words);
-    for (size_t i = 0; i < 200; i++) {
-        const struct bk_data_func *f = &p->d.v[g.v[b.func[i]]];
-        for (size_t k = 0; k < f->n_words; k++)
-            ids[i][k] = map[f->words[k]];
-        seq[i] = (struct bk_seq){ids[i], f->n_words}; /* the pass looks at the first max_insns */
-    }
+    for (size_t i = 0; i < 200; i++)
+        func[i] = g.v[b.func[i]];
+    assert_int_equal(bk_inputs_make(&in, &p->d, func, 200, m, &err), BK_OK);
+    for (size_t i = 0; i < 200; i++)
+        seq[i] = in.v[i].words;
     struct bk_pass *pass;
     struct bk_prepared *w;
     size_t o = bk_net_outputs(&m->cfg.net), row = o * bk_net_sides(&m->cfg.net);
@@ -195,8 +195,8 @@ static void first_batch(void **state, bool compat)
     bk_group_done(&g);
     bk_vectors_done(&v);
     bk_model_close(m);
+    bk_inputs_done(&in);
     free(f);
-    free(map);
     free(part);
     free(vectors);
     free(out);
@@ -237,9 +237,8 @@ static void test_validation(void **state)
         struct bk_group g;
         struct bk_pairs pairs;
         struct bk_train_options opt = small_options(&seen);
+        struct bk_inputs in;
         uint8_t *part = calloc(p->d.n, 1);
-        uint32_t *map = calloc(bk_strtab_count(p->d.words), sizeof *map),
-                 *ids = calloc(p->d.n, sizeof(uint32_t[PLANTED_LONGEST]));
         opt.aff = "none";
         opt.compat = compat ? "safe" : NULL;
         opt.vectors = "trainable";
@@ -254,18 +253,11 @@ static void test_validation(void **state)
         assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
         assert_int_equal(bk_group_init(&g, &p->d, part, BK_PART_VALIDATION, 0, &err), BK_OK);
         assert_int_equal(bk_pairs_fixed(&pairs, &g, 0, opt.seed, &err), BK_OK);
-        bk_words_map(map, &p->d, m->words);
-        struct bk_seq *seq = calloc(g.n, sizeof *seq);
-        for (size_t i = 0; i < g.n; i++) {
-            const struct bk_data_func *f = &p->d.v[g.v[i]];
-            seq[i] = (struct bk_seq){ids + i * PLANTED_LONGEST, f->n_words};
-            for (size_t k = 0; k < f->n_words; k++)
-                ids[i * PLANTED_LONGEST + k] = map[f->words[k]];
-        }
+        assert_int_equal(bk_inputs_make(&in, &p->d, g.v, g.n, m, &err), BK_OK);
         size_t o = bk_net_outputs(&m->cfg.net);
         float *row = calloc(g.n, 2 * o * sizeof *row);
         double *score = calloc(pairs.n, sizeof *score), right = 0, all = 0;
-        assert_int_equal(bk_model_embed_pairs(row, m, seq, g.n, BK_FULL, 1, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed_pairs(row, m, in.v, g.n, BK_FULL, 1, NULL, NULL, &err), BK_OK);
         for (size_t i = 0; i < pairs.n; i++)
             for (size_t k = 0; k < o; k++)
                 score[i] += (double)row[pairs.v[i].a * 2 * o + k] * (double)row[pairs.v[i].b * 2 * o + o + k];
@@ -279,10 +271,8 @@ static void test_validation(void **state)
         bk_pairs_done(&pairs);
         bk_group_done(&g);
         bk_model_close(m);
+        bk_inputs_done(&in);
         free(part);
-        free(map);
-        free(ids);
-        free(seq);
         free(row);
         free(score);
     }
