@@ -233,6 +233,8 @@ static int run_model(const struct cli_command *cmd, int argc, char **argv)
          "forms,neutral-forms,edges,callees,immediates,displacements,strings,imports"},
         {"join", 0, CLI_TEXT, &opt.join, "HOW", "several branches: by attention (default) or concat"},
         {"sketch", 0, CLI_UNSIGNED, &opt.sketch, "N", "numbers of the sketch, even (default: 256)"},
+        {"states", 0, CLI_UNSIGNED, &opt.states, "N", "numbers of a block's state in the graph branch (default: 64)"},
+        {"outputs", 0, CLI_UNSIGNED, &opt.outputs, "N", "numbers that the graph branch makes (default: 128)"},
         {"min-forms", 0, CLI_UNSIGNED, &opt.min_forms, "N",
          "source functions that hold a form of instructions that the model knows (default: 8)"},
         {"aff", 0, CLI_TEXT, &opt.aff, "READING",

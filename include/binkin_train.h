@@ -133,6 +133,8 @@ struct bk_train_options { /* zeros: the defaults named */
         without; /* of "forms,neutral-forms,edges,callees,immediates,displacements,strings,imports" what is not looked at */
     const char *join;         /* of several branches: "attention" or "concat"; NULL: attention */
     uint32_t sketch;          /* numbers of the sketch, even; 256 */
+    uint32_t states;          /* numbers of a block's state in the graph branch; 64 */
+    uint32_t outputs;         /* of the graph branch; 128 */
     uint32_t min_forms;       /* labels that hold a form which the model knows; 8 */
     const char *aff;          /* NULL: the kind's default */
     uint32_t max_insns;       /* that the sequence branch sees; 0: the kind's, 150, of "fused" 100 */

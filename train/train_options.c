@@ -113,7 +113,8 @@ static int configure(struct trainer *t, struct bk_error *err)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: \"%.64s\" are not features of functions", o->without);
     c->attention = strcmp(o->join, "attention") == 0;
     c->sketch = !has_branch(t, BK_BRANCH_SKETCH) ? 0 : o->sketch ? o->sketch : c->sketch;
-    c->graph.n = has_branch(t, BK_BRANCH_GRAPH) ? c->graph.n : 0;
+    c->graph.s = o->states ? o->states : c->graph.s;
+    c->graph.n = !has_branch(t, BK_BRANCH_GRAPH) ? 0 : o->outputs ? o->outputs : c->graph.n;
     c->net.max_insns = o->max_insns ? o->max_insns : c->net.max_insns;
     c->net.compat_safe = strcmp(o->compat, "safe") == 0;
     int rc = o->aff ? bk_net_config_set_aff(&c->net, o->aff, err) : BK_OK;
@@ -165,6 +166,8 @@ static void add_rest(json_t *j, const struct trainer *t)
         json_object_set_new(j, "without", json_string(o->without ? o->without : ""));
         json_object_set_new(j, "join", json_string(o->join));
         json_object_set_new(j, "min_forms", json_integer(o->min_forms));
+        json_object_set_new(j, "states", json_integer(t->model.cfg.graph.s));
+        json_object_set_new(j, "outputs", json_integer(t->model.cfg.graph.n));
         json_object_set_new(j, "sketch", json_integer(t->model.cfg.sketch));
         json_object_set_new(j, "mask_forms", json_real(o->mask_forms));
         json_object_set_new(j, "drop_blocks", json_real(o->drop_blocks));
