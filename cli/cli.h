@@ -26,7 +26,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_info, cli_functions, cli_embed, cli_compare, cli_match, cli_dataset, cli_train_i2v,
-    cli_train_model, cli_eval;
+    cli_train_model, cli_train_calibrate, cli_eval;
 
 /* ---- options (options.c) ------------------------------------------------ */
 
@@ -119,7 +119,7 @@ struct cli_series {
 };
 struct cli_panel {
     const char *title, *x_label, *y_label;
-    bool log_x, unit_y; /* unit_y: from 0 to 1 */
+    bool log_x, unit_y, log_y; /* unit_y: from 0 to 1 */
     const struct cli_series *series;
     size_t n;
 };

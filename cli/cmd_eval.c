@@ -281,9 +281,9 @@ static bool plot_axis(const struct judging *j, enum bk_axis a)
     struct cli_series series[3][MAX_SUBJECTS];
     char titles[3][MAX_SUBJECTS][96], title[128], recall[64] = "Recall@k";
     struct cli_panel panels[3] = {
-        {"ROC (AUC)", "false positive rate", "true positive rate", false, true, series[0], j->n},
-        {"precision-recall (AP)", "recall", "precision", false, true, series[1], j->n},
-        {recall, "k", "recall", true, true, series[2], j->n}};
+        {"ROC (AUC)", "false positive rate", "true positive rate", false, true, false, series[0], j->n},
+        {"precision-recall (AP)", "recall", "precision", false, true, false, series[1], j->n},
+        {recall, "k", "recall", true, true, false, series[2], j->n}};
     for (size_t i = 0; i < j->n; i++) {
         const struct subject *s = &j->subjects[i];
         const struct bk_judged_axis *x = &s->judged.axes[a];
@@ -323,8 +323,8 @@ static bool plot_loss(const struct judging *j)
 {
     struct cli_series series[2][MAX_SUBJECTS];
     static const char *const keys[2] = {"loss", "validation_auc"};
-    struct cli_panel panels[2] = {{"training loss", "epoch", "mean loss of a pair", false, false, series[0], 0},
-                                  {"validation", "epoch", "AUC", false, false, series[1], 0}};
+    struct cli_panel panels[2] = {{"training loss", "epoch", "mean loss of a pair", false, false, false, series[0], 0},
+                                  {"validation", "epoch", "AUC", false, false, false, series[1], 0}};
     double *held[3 * MAX_SUBJECTS];
     size_t n_held = 0;
     for (size_t i = 0; i < j->n; i++) {

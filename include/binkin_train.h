@@ -314,7 +314,7 @@ struct bk_calibrate_class { /* of pairs: one family of processors or two, by the
     double rarest;          /* the share of wrong pairs at the last knot; beyond it the tail is extrapolated */
 };
 struct bk_calibrate_report {
-    size_t n_functions;                                  /* of the validation part */
+    size_t n_functions;                                    /* of the validation part */
     struct bk_calibrate_class classes[2][BK_SIZE_CLASSES]; /* one family, two */
 };
 /* Fits, on the validation part, how often pairs of unlike and of like functions reach a score, and writes the model's file again with
@@ -327,15 +327,17 @@ BK_API BK_MUST_CHECK int bk_calibrate(struct bk_calibrate_report *report, const 
 #define BK_RELIABILITY_BINS 10 /* (0, .1], (.1, .2], ...; 0 is in the first */
 struct bk_reliability {
     size_t n[BK_RELIABILITY_BINS];
-    double predicted[BK_RELIABILITY_BINS], right[BK_RELIABILITY_BINS]; /* mean probability, share of right ones; 0 where n is */
-    double ece; /* expected calibration error: mean of |predicted - right| over all pairs */
+    double predicted[BK_RELIABILITY_BINS],
+        right[BK_RELIABILITY_BINS]; /* mean probability, share of right ones; 0 where n is */
+    double ece;                     /* expected calibration error: mean of |predicted - right| over all pairs */
 };
 #define BK_FALSE_STEPS 5
-struct bk_calibration_judged { /* of one axis */
-    size_t queries;            /* that have a pool so large; 0: nothing else is set */
-    size_t n_uncalibrated;     /* pairs of classes without calibration, left out below */
+struct bk_calibration_judged {   /* of one axis */
+    size_t queries;              /* that have a pool so large; 0: nothing else is set */
+    size_t n_uncalibrated;       /* pairs of classes without calibration, left out below */
     struct bk_reliability pairs; /* each query with each candidate of its pool */
-    struct bk_reliability best;  /* each query with its best candidate, which is another question than the probability answers */
+    struct bk_reliability
+        best; /* each query with its best candidate, which is another question than the probability answers */
     /* Wrong candidates of a query whose expected false matches are at most so many, and how many there were on the mean. */
     double expected[BK_FALSE_STEPS], observed[BK_FALSE_STEPS];
 };

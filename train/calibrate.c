@@ -92,11 +92,11 @@ struct drawing {
     const struct bk_trial *t; /* the validation part, no axis */
     const struct bk_scorer *scorer;
     uint64_t seed;
-    uint32_t *order;                      /* positions in the group, by size class */
+    uint32_t *order;                        /* positions in the group, by size class */
     size_t begin[BK_CALIBRATION_SIZES + 1]; /* where in `order` each size begins */
     double n_pairs[BK_CALIBRATION_CLASSES]; /* wrong pairs that there are */
-    struct right_pair *right;             /* PARTNERS of each function of the group; cls: none where it has no partner */
-    float *wrong;                         /* of one class */
+    struct right_pair *right; /* PARTNERS of each function of the group; cls: none where it has no partner */
+    float *wrong;             /* of one class */
     size_t n_wrong, cls;
 };
 
@@ -260,7 +260,8 @@ static int fit(struct bk_calibration *out, struct bk_calibrate_report *report, s
             .wrong = w->n_wrong, .right = kept, .fitted = k->n > 0, .rarest = k->n ? (double)k->tail[k->n - 1] : 1};
     }
     free(right);
-    return fitted ? BK_OK : bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "no class of %zu functions has enough pairs", n / PARTNERS);
+    return fitted ? BK_OK
+                  : bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "no class of %zu functions has enough pairs", n / PARTNERS);
 }
 
 int bk_calibrate(struct bk_calibrate_report *report, const char *out_path, const struct bk_model *m,
@@ -276,7 +277,8 @@ int bk_calibrate(struct bk_calibrate_report *report, const char *out_path, const
     size_t pairs = opt->pairs ? opt->pairs : DEFAULT_PAIRS;
     int rc = BK_OK;
     if (bk_net_sides(&m->net) > 1)
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "the two sides of the model's pairs differ: its scores are no cosines");
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET,
+                       "the two sides of the model's pairs differ: its scores are no cosines");
     if (!ask.split.train && !ask.split.validation && !ask.split.test)
         rc = bk_model_split(&ask.split, m, d, err);
     if (!rc)

@@ -126,8 +126,8 @@ enum bk_stream {
     BK_STREAM_QUERIES,          /* and one more for each axis */
     BK_STREAM_BOOTSTRAP = 0x80, /* resample i: (i + 1) << 32 beside it */
     BK_STREAM_MINHASH,
-    BK_STREAM_RIGHT, /* of function k: (k + 1) << 32 beside it */
-    BK_STREAM_WRONG, /* of chunk c of class i: (c * classes + i + 1) << 32 beside it */
+    BK_STREAM_RIGHT,          /* of function k: (k + 1) << 32 beside it */
+    BK_STREAM_WRONG,          /* of chunk c of class i: (c * classes + i + 1) << 32 beside it */
     BK_STREAM_TRAINER = 0x100 /* and up */
 };
 

@@ -71,8 +71,9 @@ int bk_calibration_check(const struct bk_calibration *c, struct bk_error *err)
         const struct bk_calibration_class *k = &c->v[i];
         bool good = k->n != 1 && k->n <= BK_CALIBRATION_KNOTS;
         for (uint32_t j = 0; good && j < k->n; j++)
-            good = isfinite(k->odds[j]) && k->score[j] >= -1 && k->score[j] <= 1 && k->tail[j] > 0 && k->tail[j] <= 1 &&
-                   (!j || (k->score[j] > k->score[j - 1] && k->tail[j] < k->tail[j - 1] && k->odds[j] >= k->odds[j - 1]));
+            good =
+                isfinite(k->odds[j]) && k->score[j] >= -1 && k->score[j] <= 1 && k->tail[j] > 0 && k->tail[j] <= 1 &&
+                (!j || (k->score[j] > k->score[j - 1] && k->tail[j] < k->tail[j - 1] && k->odds[j] >= k->odds[j - 1]));
         if (!good)
             return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "calibration: class %zu is not monotone", i);
     }

@@ -231,9 +231,9 @@ struct bk_model {
     uint32_t split_parts[3]; /* train : validation : test */
     uint64_t split_seed;
     uint64_t dataset_hash;
-    uint64_t hash;                /* of the file; two models never mix in silence */
+    uint64_t hash;                            /* of the file; two models never mix in silence */
     const struct bk_calibration *calibration; /* NULL: none */
-    struct bk_model_cache *cache; /* what embedding prepares at first use; NULL: prepared for each call */
+    struct bk_model_cache *cache;             /* what embedding prepares at first use; NULL: prepared for each call */
     void *owner;
 };
 BK_MUST_CHECK int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err);
