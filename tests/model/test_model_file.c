@@ -199,7 +199,10 @@ static void test_calibration_round_trip(void **state)
 static void test_calibration_by_hand(void **state)
 {
     (void)state;
-    const struct bk_calibration c = some_calibration();
+    struct bk_calibration c = some_calibration();
+    c.v[1] = (struct bk_calibration_class){
+        .n = 5, .score = {0, 0.1F, 0.2F, 0.3F, 0.4F}, .tail = {1, 0.5F, 0.25F, 0.125F, 0.1F}, .odds = {0}};
+    assert_true(fabs(bk_calibration_tail(&c, 1, 0.7F) - 0.02) < 1e-6); /* on the chord of the last four: 1/5 in 0.3 */
     const struct {
         float score;
         double tail, probability; /* in a pool of 11 */

@@ -359,7 +359,7 @@ static void counts_what_nothing_tells_apart(void **state)
          i++) { /* a third of the rows are one of ten; every other one of these 2e-6 or 5e-7 away from it */
         if (bk_rng_below(&r, 3))
             continue;
-        float *row = pool + i * DIM, turn = (float)(bk_rng_below(&r, 4) < 2 ? 0 : bk_rng_below(&r, 2) ? 2e-3 : 1e-3);
+        float *row = pool + i * DIM, turn = (float)(bk_rng_below(&r, 4) < 2 ? 0 : bk_rng_below(&r, 2) ? 7e-3 : 3e-3);
         memcpy(row, pool + bk_rng_below(&r, 10) * DIM, DIM * sizeof *row);
         float x = row[0], y = row[1];
         row[0] = x - turn * y;

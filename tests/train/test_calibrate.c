@@ -174,10 +174,10 @@ static void save_model(const struct toy *t, const char *path, bool compat)
     free(params);
 }
 
-/* 300 labels; every third function is ARM code. */
+/* 600 labels; every third function is ARM code. */
 static struct toy *two_families(void)
 {
-    struct toy *t = toy_new(300, 3, false, 4, 12);
+    struct toy *t = toy_new(600, 3, false, 4, 12);
     t->files = realloc(t->files, 2 * sizeof *t->files);
     t->files[1] = t->files[0];
     t->files[1].arch = BK_ARCH_ARM;
@@ -226,7 +226,8 @@ static void whole_data_set(void **state)
     assert_int_equal(size[0], size[1]);
     assert_memory_equal(bytes[0], bytes[1], size[0]);
     plain_pairs(n, t);
-    assert_int_equal(r.n_functions, 300);
+    assert_int_equal(r.n_functions, 600);
+    assert_true(r.classes[1][2].wrong > 20000); /* more than one stream of random numbers */
     for (size_t c = 0; c < BK_CALIBRATION_CLASSES; c++) {
         const struct bk_calibrate_class *k = &r.classes[c / 5][c % 5];
         assert_int_equal(k->wrong, n[c]);
@@ -249,6 +250,33 @@ static void whole_data_set(void **state)
     }
     free(path);
     toy_free(t);
+}
+
+/* The wrong answers with at most 10 expected false matches, query by query. */
+static double plain_judgement(const struct bk_trial *t, const struct bk_model *m)
+{
+    const struct bk_judge_options opt = {.threads = 1};
+    struct bk_scorer scorer;
+    assert_int_equal(bk_scorer_init(&scorer, t, &(struct bk_subject){.model = m}, &opt, NULL), BK_OK);
+    bool *related = calloc(t->n_builds, sizeof *related);
+    double n_false = 0;
+    for (size_t q = 0; q < t->axes[BK_AXIS_XM].n; q++) {
+        const struct bk_anchor *a = &t->axes[BK_AXIS_XM].v[q];
+        uint32_t members[200] = {a->match};
+        bk_trial_wrong(members + 1, 199, t, BK_AXIS_XM, a->query, related);
+        for (size_t i = 0; i < 200; i++) {
+            const struct bk_data_func *f = &t->d->v[t->g.v[a->query]], *o = &t->d->v[t->g.v[members[i]]];
+            struct bk_calibrated c;
+            float score;
+            bk_scorer_scores(&score, &scorer, NULL, a->query, &members[i], 1);
+            assert_true(bk_calibrated(&c, m, t->d->files[f->file].arch, t->d->files[o->file].arch, f->n_blocks,
+                                      o->n_blocks, score, 200));
+            n_false += i && c.expected_false <= 10;
+        }
+    }
+    free(related);
+    bk_scorer_done(&scorer);
+    return n_false;
 }
 
 /* On the very functions it was fitted on, expected and observed false matches agree; the bins hold every pair. */
@@ -275,25 +303,34 @@ static void judged_on_its_own_part(void **state)
         assert_int_equal(bk_judge_calibration(j[i], trial, m, 200, 1 + 2 * i, &err), BK_OK);
     assert_memory_equal(j[0], j[1], sizeof j[0]);
     const struct bk_calibration_judged *x = &j[0][BK_AXIS_XM];
-    assert_int_equal(x->queries, 300);
+    assert_int_equal(x->queries, 600);
     assert_int_equal(x->n_uncalibrated, 0);
+    const size_t pools[] = {200};
+    const struct bk_judge_options ranks = {.pools = pools, .n_pools = 1};
+    struct bk_judged judged;
+    assert_int_equal(bk_judge(&judged, trial, &(struct bk_subject){.model = m}, &ranks, &err), BK_OK);
     size_t pairs = 0, best = 0;
-    double right = 0;
+    double right = 0, first = 0;
     for (size_t b = 0; b < BK_RELIABILITY_BINS; b++) {
         pairs += x->pairs.n[b];
         best += x->best.n[b];
         right += x->pairs.right[b] * (double)x->pairs.n[b];
+        first += x->best.right[b] * (double)x->best.n[b];
     }
-    assert_int_equal(pairs, 300 * 200);
-    assert_int_equal(best, 300);
-    assert_true(fabs(right - 300) < 1e-6);
+    assert_int_equal(pairs, 600 * 200);
+    assert_int_equal(best, 600);
+    assert_true(fabs(right - 600) < 1e-6);
+    assert_true(fabs(first - 600 * judged.axes[BK_AXIS_XM].pools[0].recall_at_1.value) < 1e-6);
     assert_true(x->pairs.ece < 0.01);
+    bk_judged_done(&judged);
+    double n_false = plain_judgement(trial, m);
+    assert_true(fabs(x->observed[4] - n_false / 600) < 1e-9 && x->expected[4] == 10);
     for (size_t k = 2; k < BK_FALSE_STEPS; k++)
         if (!(fabs(x->observed[k] - x->expected[k]) < 0.3 * x->expected[k]))
             fail_msg("%g false matches observed, %g expected", x->observed[k], x->expected[k]);
     assert_int_equal(j[0][BK_AXIS_XO].queries, 0);
     assert_int_equal(bk_judge_calibration(j[0], trial, m, 1, 1, &err), BK_EINVAL);
-    assert_int_equal(bk_judge_calibration(j[0], trial, m, 301, 1, &err), BK_EINVAL);
+    assert_int_equal(bk_judge_calibration(j[0], trial, m, 601, 1, &err), BK_EINVAL);
     bk_trial_free(trial);
     bk_model_close(m);
     free(path);
@@ -317,7 +354,7 @@ static void what_cannot_be_calibrated(void **state)
     assert_int_equal(bk_model_open(&m, path, &err), BK_OK);
     t->d.info.hash++;
     assert_int_equal(bk_calibrate(&r, path, m, &t->d, &opt, &err), BK_EMISMATCH);
-    opt.split = (struct bk_split){BK_SPLIT_SOURCE, 280, 10, 10, 3};
+    opt.split = (struct bk_split){BK_SPLIT_SOURCE, 580, 10, 10, 3};
     assert_int_equal(bk_calibrate(&r, path, m, &t->d, &opt, &err), BK_EINVAL);
     assert_string_equal(err.message, "no class of 30 functions has enough pairs");
     bk_model_close(m);
