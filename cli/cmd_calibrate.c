@@ -142,7 +142,7 @@ static void reliability_line(struct line *out, const char *name, const struct bk
             out->y[out->n++] = r->right[i];
         }
     }
-    snprintf(out->title, sizeof out->title, "%s  %.3f", name, r->ece);
+    snprintf(out->title, sizeof out->title, "%s  %.4f", name, r->ece);
 }
 
 static void false_line(struct line *out, const char *name, const struct bk_calibration_judged *x)

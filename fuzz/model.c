@@ -21,6 +21,10 @@ static void use(const struct bk_model *m)
         if (bk_strtab_find(m->words, word, strlen(word)) != i)
             abort();
     }
+    struct bk_calibrated worth;
+    if (bk_calibrated(&worth, m, BK_ARCH_AMD64, BK_ARCH_ARM, 3, 7, 0.5F, 100) &&
+        !(worth.probability >= 0 && worth.probability <= 1 && worth.expected_false >= 0))
+        abort();
     float *out = malloc(bk_net_outputs(&m->net) * sizeof *out);
     /* Weights may overflow on the way: an error, then, and that is right. */
     for (int p = 0; out && p < BK_PRECISION_COUNT; p++)

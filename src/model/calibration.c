@@ -5,6 +5,7 @@
 
 /* Knots whose slope goes on beyond the last. */
 #define LAST_KNOTS 4
+#define MOST_ODDS  100.0F /* as a logarithm; no fit comes near it */
 
 size_t bk_size_class(size_t blocks)
 {
@@ -65,17 +66,23 @@ double bk_calibration_probability(const struct bk_calibration *c, size_t cls, fl
     return 1 / (1 + (double)(pool - 1) * exp(-(double)k->odds[at]));
 }
 
+static bool knot_fits(const struct bk_calibration_class *k, uint32_t j)
+{
+    bool sane = fabsf(k->odds[j]) <= MOST_ODDS && fabsf(k->score[j]) <= 1 && k->tail[j] > 0 && k->tail[j] <= 1;
+    return sane &&
+           (!j || (k->score[j] > k->score[j - 1] && k->tail[j] < k->tail[j - 1] && k->odds[j] >= k->odds[j - 1]));
+}
+
 int bk_calibration_check(const struct bk_calibration *c, struct bk_error *err)
 {
     for (size_t i = 0; i < BK_CALIBRATION_CLASSES; i++) {
         const struct bk_calibration_class *k = &c->v[i];
         bool good = k->n != 1 && k->n <= BK_CALIBRATION_KNOTS;
         for (uint32_t j = 0; good && j < k->n; j++)
-            good =
-                isfinite(k->odds[j]) && k->score[j] >= -1 && k->score[j] <= 1 && k->tail[j] > 0 && k->tail[j] <= 1 &&
-                (!j || (k->score[j] > k->score[j - 1] && k->tail[j] < k->tail[j - 1] && k->odds[j] >= k->odds[j - 1]));
+            good = knot_fits(k, j);
         if (!good)
-            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "calibration: class %zu is not monotone", i);
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "calibration: class %zu is not monotone, or out of bounds",
+                           i);
     }
     return BK_OK;
 }

@@ -191,7 +191,7 @@ struct bk_calibration_class {
     float score[BK_CALIBRATION_KNOTS]; /* rising */
     float tail[BK_CALIBRATION_KNOTS];  /* P(score >= this one | wrong), falling, above 0 */
     /* ln of how often a right pair is of this class and scores from here to the next knot (the last: or more), to how often a wrong
-     * one does and is; never falling. */
+     * one does and is; never falling, in [-100, 100]. */
     float odds[BK_CALIBRATION_KNOTS];
 };
 struct bk_calibration {
@@ -202,7 +202,7 @@ struct bk_calibration {
 double bk_calibration_tail(const struct bk_calibration *c, size_t cls, float score);
 /* That the pair is right, where one of `pool` > 0 candidates is, by this score alone; never falls with the score. NaN as above. */
 double bk_calibration_probability(const struct bk_calibration *c, size_t cls, float score, size_t pool);
-/* Counts, finite, rising and falling as said: BK_EFORMAT names the class. */
+/* Counts, bounds, rising and falling as said: BK_EFORMAT names the class. */
 BK_MUST_CHECK int bk_calibration_check(const struct bk_calibration *c, struct bk_error *err);
 
 struct bk_calibrated {

@@ -457,14 +457,14 @@ static void test_lies_in_calibration(void **state)
     assert_int_equal(bk_pack_entry(&entry, p, "calibration", &err), BK_OK);
     assert_int_equal(entry.size, 4 + 10 * 4 + 5 * 12);
     enum { N2 = 12, SCORE = 16, TAIL = 28, ODDS = 40 }; /* of class 2 */
-    const float nan = NAN, big = 2, half = 0.5F, low = -9, zero = 0;
+    const float nan = NAN, huge = 101, big = 2, half = 0.5F, low = -9, zero = 0;
     const uint32_t n[] = {9, 33, 1, UINT32_MAX};
     const struct {
         size_t at;
         const void *bytes;
-    } lies[] = {{0, &n[0]},        {N2, &n[1]},       {N2, &n[2]},      {N2, &n[3]},      {SCORE, &nan},
-                {SCORE, &half},    {SCORE + 8, &big}, {TAIL, &big},     {TAIL + 4, &big}, {TAIL + 8, &half},
-                {TAIL + 8, &zero}, {ODDS, &nan},      {ODDS + 4, &low}, {ODDS, &zero}};
+    } lies[] = {{0, &n[0]},        {N2, &n[1]},       {N2, &n[2]},       {N2, &n[3]},      {SCORE, &nan},
+                {SCORE, &half},    {SCORE + 8, &big}, {TAIL, &big},      {TAIL + 4, &big}, {TAIL + 8, &half},
+                {TAIL + 8, &zero}, {ODDS, &nan},      {ODDS + 8, &huge}, {ODDS + 4, &low}, {ODDS, &zero}};
     uint8_t buf[128] = {0};
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         memcpy(buf, entry.data, entry.size);
