@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #define DEFAULT_PAIRS ((size_t)1 << 23)
-#define LEAST_WRONG   1000  /* pairs of a class; and behind a knot */
-#define LEAST_TAIL    8     /* the last eight */
+#define LEAST_WRONG   1000  /* wrong pairs of a class that is fitted, */
+#define LEAST_TAIL    8     /* and of these behind its last knot */
 #define LEAST_RIGHT   8     /* right pairs of a class */
 #define PARTNERS      16    /* right pairs drawn of each function that has one */
 #define CHUNK         16384 /* wrong pairs of one random stream */
@@ -254,7 +254,7 @@ static int fit(struct bk_calibration *out, struct bk_calibrate_report *report, s
         if (opt->progress)
             opt->progress(opt->ctx, "fitting", w->cls, BK_CALIBRATION_CLASSES);
         bk_par_for((w->n_wrong + CHUNK - 1) / CHUNK, opt->threads, draw_wrong, w);
-        bk_calibration_fit(k, w->wrong, w->n_wrong, right, kept, kept ? class_prior(w, n_right) : 1);
+        bk_calibration_fit(k, w->wrong, w->n_wrong, right, kept, w->n_wrong && kept ? class_prior(w, n_right) : 1);
         fitted += k->n > 0;
         report->classes[w->cls / BK_CALIBRATION_SIZES][w->cls % BK_CALIBRATION_SIZES] = (struct bk_calibrate_class){
             .wrong = w->n_wrong, .right = kept, .fitted = k->n > 0, .rarest = k->n ? (double)k->tail[k->n - 1] : 1};
@@ -360,7 +360,7 @@ static void add_query(struct bk_calibration_judged *out, const struct worth *v, 
     out->queries++;
 }
 
-/* As many queries at a time as there are threads to share them. */
+/* Queries whose pools are in memory at a time. */
 #define TOGETHER 64
 
 static void judge_axis(struct bk_calibration_judged *out, struct judging *j, unsigned threads)
