@@ -153,7 +153,8 @@ char *cli_printable(char *out, size_t size, const char *s);
 /* "name", "member:name" in an archive; the address where there is no name. */
 char *cli_function_label(char *out, size_t size, const struct bk_binary *b, size_t i);
 
-bool cli_color(FILE *stream); /* a terminal, and NO_COLOR is not set */
+extern const char *const cli_size_names[BK_SIZE_CLASSES]; /* "2-4": basic blocks */
+bool cli_color(FILE *stream);                             /* a terminal, and NO_COLOR is not set */
 
 /* A bar on stderr, drawn only on a terminal. `ctx` of cli_progress is a struct cli_bar, zero-initialised. */
 struct cli_bar {

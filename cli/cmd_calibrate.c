@@ -1,7 +1,6 @@
 /* binkin train calibrate: what a model's scores are worth, fitted and judged. */
 #include "cli.h"
 
-static const char *const size_names[BK_SIZE_CLASSES] = {"1", "2-4", "5-9", "10-49", "50+"};
 static const char *const family_names[2] = {"one", "two"};
 
 struct calibrating {
@@ -25,7 +24,7 @@ static void show_fit(const struct calibrating *c, const struct bk_calibrate_repo
     for (size_t f = 0; f < 2; f++) {
         for (size_t s = 0; s < BK_SIZE_CLASSES; s++) {
             const struct bk_calibrate_class *k = &r->classes[f][s];
-            printf("  %-8s  %-6s  %11zu  %11zu  ", family_names[f], size_names[s], k->wrong, k->right);
+            printf("  %-8s  %-6s  %11zu  %11zu  ", family_names[f], cli_size_names[s], k->wrong, k->right);
             if (k->fitted)
                 printf("%12.2g\n", k->rarest);
             else
@@ -43,7 +42,7 @@ static void fit_json(const struct calibrating *c, const struct bk_calibrate_repo
         for (size_t s = 0; s < BK_SIZE_CLASSES; s++) {
             const struct bk_calibrate_class *k = &r->classes[f][s];
             json_array_append_new(classes, json_pack("{s:i, s:s, s:I, s:I, s:b, s:o}", "families", (int)f + 1, "blocks",
-                                                     size_names[s], "wrong", (json_int_t)k->wrong, "right",
+                                                     cli_size_names[s], "wrong", (json_int_t)k->wrong, "right",
                                                      (json_int_t)k->right, "fitted", (int)k->fitted, "rarest",
                                                      k->fitted ? json_real(k->rarest) : json_null()));
         }
