@@ -125,6 +125,7 @@ static int show_model(const char *path, bool json)
         json_object_set_new(o, "words", json_integer((json_int_t)i.n_words));
         json_object_set_new(o, "params", json_integer((json_int_t)i.n_params));
         json_object_set_new(o, "max_insns", json_integer(i.max_insns));
+        json_object_set_new(o, "calibrated", json_boolean(i.calibrated));
         json_object_set_new(o, "hash", json_string(hash));
         json_object_set_new(o, "provenance", json_loads(i.provenance, 0, NULL));
         cli_json(o, &status);
@@ -132,6 +133,8 @@ static int show_model(const char *path, bool json)
         printf("%s\n  model %s, fusion %s, for %s\n", cli_printable(safe, sizeof safe, path), i.kind, i.aff, i.archs);
         printf("  %zu numbers a function, %zu trainable, %zu words by the rules %s, the first %u instructions\n", i.dim,
                i.n_params, i.n_words, i.tokens, i.max_insns);
+        printf("  %s\n", i.calibrated ? "calibrated: it says what a score is worth"
+                                      : "not calibrated: its scores are cosines alone");
         json_t *made = json_loads(i.provenance, 0, NULL);
         json_object_del(made, "history"); /* a line an epoch: left to --json */
         char *text = made ? json_dumps(made, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)) : NULL;

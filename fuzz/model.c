@@ -21,7 +21,11 @@ static void use(const struct bk_model *m)
         if (bk_strtab_find(m->words, word, strlen(word)) != i)
             abort();
     }
-    float *out = malloc(bk_net_outputs(&m->cfg.net) * sizeof *out);
+    struct bk_calibrated worth;
+    if (bk_calibrated(&worth, m, BK_ARCH_AMD64, BK_ARCH_ARM, 3, 7, 0.5F, 100) &&
+        !(worth.probability >= 0 && worth.probability <= 1 && worth.expected_false >= 0))
+        abort();
+    float *out = malloc(bk_encoder_outputs(&m->cfg) * sizeof *out);
     /* Weights may overflow on the way: an error, then, and that is right. */
     for (int p = 0; out && p < BK_PRECISION_COUNT; p++)
         if (bk_model_embed(out, m, &in, 1, (enum bk_precision)p, 1, NULL, NULL, &err))

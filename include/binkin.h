@@ -55,6 +55,7 @@ struct bk_model_info {
     size_t n_words, n_forms, n_items; /* it knows: words of sequences, forms of instructions, how rare items are */
     size_t n_params;
     uint32_t max_insns; /* of a function, the first so many are looked at */
+    bool calibrated;    /* it knows what its scores are worth */
     uint64_t hash;      /* of the file */
 };
 BK_API void bk_model_describe(struct bk_model_info *out, const struct bk_model *m);
@@ -136,6 +137,17 @@ BK_API BK_MUST_CHECK int bk_embed(float *out, float *unknown, const struct bk_mo
 BK_API BK_MUST_CHECK int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a, size_t fa,
                                     const struct bk_binary *b, size_t fb, const struct bk_embed_options *opt,
                                     struct bk_error *err);
+
+struct bk_score {
+    float cosine;
+    /* What it is worth by the model's calibration; both NaN where the model has none, or none for pairs of such architectures and sizes.
+     * That the two are right, where B holds the right answer among `pool` candidates; wrong ones among the others that would be as good. */
+    double probability, expected_false;
+};
+/* bk_compare() with what the score is worth. `pool` 0: the number of functions of B. */
+BK_API BK_MUST_CHECK int bk_score_describe(struct bk_score *out, const struct bk_model *m, const struct bk_binary *a,
+                                           size_t fa, const struct bk_binary *b, size_t fb, size_t pool,
+                                           const struct bk_embed_options *opt, struct bk_error *err);
 
 struct bk_match_options { /* zero-initialised: defaults */
     struct bk_embed_options embed;

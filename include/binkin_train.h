@@ -323,6 +323,54 @@ BK_API BK_MUST_CHECK int bk_judge(struct bk_judged *out, const struct bk_trial *
                                   const struct bk_judge_options *opt, struct bk_error *err);
 BK_API void bk_judged_done(struct bk_judged *j);
 
+/* ---- calibration: what a score is worth --------------------------------- */
+
+struct bk_calibrate_options { /* zeros: the defaults named */
+    struct bk_split split;    /* all zero parts: the model's own */
+    size_t pairs;             /* wrong pairs drawn of a class, at most as many as there are; 0: 8,388,608 */
+    uint64_t seed;
+    unsigned threads;
+    bk_progress_fn *progress;
+    void *ctx;
+};
+struct bk_calibrate_class { /* of pairs: one family of processors or two, by the blocks of the smaller function */
+    size_t wrong, right;    /* pairs it is fitted from */
+    bool fitted;            /* false: they are too few, and scores of such pairs stay cosines */
+    double rarest;          /* the share of wrong pairs at the last knot; beyond it the tail is extrapolated */
+};
+struct bk_calibrate_report {
+    size_t n_functions;                                    /* of the validation part */
+    struct bk_calibrate_class classes[2][BK_SIZE_CLASSES]; /* one family, two */
+};
+/* Fits, on the validation part, how often pairs of unlike and of like functions reach a score, and writes the model's file again with
+ * that in it. BK_EINVAL: no class has enough pairs, or the two sides of the model's pairs differ (compat). BK_EMISMATCH: as
+ * bk_model_split(), bk_judge(). */
+BK_API BK_MUST_CHECK int bk_calibrate(struct bk_calibrate_report *report, const char *out_path,
+                                      const struct bk_model *m, const struct bk_dataset *d,
+                                      const struct bk_calibrate_options *opt, struct bk_error *err);
+
+#define BK_RELIABILITY_BINS 10 /* (0, .1], (.1, .2], ...; 0 is in the first */
+struct bk_reliability {
+    size_t n[BK_RELIABILITY_BINS];
+    double predicted[BK_RELIABILITY_BINS],
+        right[BK_RELIABILITY_BINS]; /* mean probability, share of right ones; 0 where n is */
+    double ece;                     /* expected calibration error: mean of |predicted - right| over all pairs */
+};
+#define BK_FALSE_STEPS 5
+struct bk_calibration_judged {   /* of one axis */
+    size_t queries;              /* that have a pool so large; 0: nothing else is set */
+    size_t n_uncalibrated;       /* pairs of classes without calibration, left out below */
+    struct bk_reliability pairs; /* each query with each candidate of its pool */
+    struct bk_reliability
+        best; /* each query with its best candidate, which is another question than the probability answers */
+    /* Wrong candidates of a query whose expected false matches are at most so many, and how many there were on the mean. */
+    double expected[BK_FALSE_STEPS], observed[BK_FALSE_STEPS];
+};
+/* The model's calibration on the queries and pools of `pool` candidates of a trial. BK_EMISMATCH: the model has none, or as bk_judge(). */
+BK_API BK_MUST_CHECK int bk_judge_calibration(struct bk_calibration_judged out[BK_AXIS_COUNT], const struct bk_trial *t,
+                                              const struct bk_model *m, size_t pool, unsigned threads,
+                                              struct bk_error *err);
+
 #ifdef __cplusplus
 }
 #endif

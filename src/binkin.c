@@ -76,6 +76,7 @@ void bk_model_describe(struct bk_model_info *out, const struct bk_model *m)
         .n_items = m->idf.n,
         .n_params = bk_encoder_n_params(&m->cfg),
         .max_insns = bk_encoder_has(&m->cfg, BK_BRANCH_GRAPH) ? BK_MAX_SEEN : m->cfg.net.max_insns,
+        .calibrated = m->calibration != NULL,
         .hash = m->hash,
     };
     if (bk_encoder_has(&m->cfg, BK_BRANCH_SEQUENCE))
@@ -612,10 +613,9 @@ int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct 
 }
 
 /* Both functions in one batch: the weights are made ready once. */
-int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a, size_t fa, const struct bk_binary *b,
-               size_t fb, const struct bk_embed_options *opt, struct bk_error *err)
+static int compare(float *score, size_t blocks[2], const struct bk_model *m, const struct bk_binary *a, size_t fa,
+                   const struct bk_binary *b, size_t fb, const struct bk_embed_options *opt, struct bk_error *err)
 {
-    bk_error_clear(err);
     struct bk_embed_options none = {0};
     struct inputs in[2] = {{0}};
     size_t dim = bk_encoder_outputs(&m->cfg);
@@ -632,10 +632,43 @@ int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a
     for (size_t i = 0; !rc && i < dim; i++)
         sum += (double)v[i] * (double)v[dim + i];
     *score = (float)sum;
+    for (size_t i = 0; !rc && i < 2; i++)
+        blocks[i] = in[i].n_blocks[0];
     inputs_done(&in[0]);
     inputs_done(&in[1]);
     free(v);
     return rc;
+}
+
+int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a, size_t fa, const struct bk_binary *b,
+               size_t fb, const struct bk_embed_options *opt, struct bk_error *err)
+{
+    bk_error_clear(err);
+    size_t blocks[2];
+    return compare(score, blocks, m, a, fa, b, fb, opt, err);
+}
+
+static enum bk_arch arch_of(const struct bk_binary *b, size_t i)
+{
+    return b->file->images[member_of(b, i)].arch;
+}
+
+int bk_score_describe(struct bk_score *out, const struct bk_model *m, const struct bk_binary *a, size_t fa,
+                      const struct bk_binary *b, size_t fb, size_t pool, const struct bk_embed_options *opt,
+                      struct bk_error *err)
+{
+    bk_error_clear(err);
+    struct bk_calibrated worth;
+    size_t blocks[2];
+    *out = (struct bk_score){0};
+    int rc = compare(&out->cosine, blocks, m, a, fa, b, fb, opt, err);
+    if (rc)
+        return rc;
+    bk_calibrated(&worth, m, arch_of(a, fa), arch_of(b, fb), blocks[0], blocks[1], out->cosine,
+                  pool ? pool : bk_binary_n_functions(b));
+    out->probability = worth.probability;
+    out->expected_false = worth.expected_false;
+    return BK_OK;
 }
 
 /* ---- matching ------------------------------------------------------------ */

@@ -134,6 +134,8 @@ enum bk_stream {
     BK_STREAM_QUERIES,          /* and one more for each axis */
     BK_STREAM_BOOTSTRAP = 0x80, /* resample i: (i + 1) << 32 beside it */
     BK_STREAM_MINHASH,
+    BK_STREAM_RIGHT,          /* of function k: (k + 1) << 32 beside it */
+    BK_STREAM_WRONG,          /* of chunk c of class i: (c * classes + i + 1) << 32 beside it */
     BK_STREAM_TRAINER = 0x100 /* and up */
 };
 
@@ -172,6 +174,20 @@ double bk_percentile(const double *sorted, size_t n, double p);
 typedef void bk_resample_fn(const void *ctx, double *out, const uint32_t *weight);
 BK_MUST_CHECK int bk_bootstrap(struct bk_figure *out, size_t n_figures, size_t n, uint64_t seed, unsigned threads,
                                bk_resample_fn *fn, const void *ctx, struct bk_error *err);
+
+/* The rising sequence nearest to y in squares weighted by w > 0, in place (isotonic regression). */
+void bk_metric_isotonic(double *y, const double *w, size_t n);
+/* Adds one pair; bk_reliability_end() turns sums into means. */
+void bk_reliability_add(struct bk_reliability *r, double probability, bool right);
+void bk_reliability_end(struct bk_reliability *r);
+
+/* ---- calibration (calibrate.c) ------------------------------------------- */
+
+struct bk_calibration_class;
+/* One class from scores of wrong and right pairs, both left rounded and sorted. `prior`: how much oftener right pairs are of the class than
+ * wrong ones. Without 1,000 wrong pairs of more than one score and 8 right ones it has no knots. */
+void bk_calibration_fit(struct bk_calibration_class *out, float *wrong, size_t n_wrong, float *right, size_t n_right,
+                        double prior);
 
 /* ---- vectors (score.c), also of the validation part while training ------ */
 

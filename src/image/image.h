@@ -36,6 +36,8 @@ enum bk_arch {
 };
 const char *bk_arch_name(enum bk_arch arch);  /* "none" for anything else */
 enum bk_arch bk_arch_parse(const char *name); /* BK_ARCH_NONE when unknown */
+/* Whether code of the two is of one family, whatever the word size: x86, ARM, MIPS. */
+bool bk_arch_related(enum bk_arch a, enum bk_arch b);
 
 enum bk_image_kind { BK_IMAGE_EXEC, BK_IMAGE_SHARED, BK_IMAGE_OBJECT };
 

@@ -291,6 +291,7 @@ struct holder {
     bool half;           /* binary16 */
     float *params;
     char *provenance;
+    struct bk_calibration calibration;
 };
 
 void bk_model_close(struct bk_model *m)
@@ -526,6 +527,36 @@ static int read_params(struct holder *h, struct bk_error *err)
     return BK_OK;
 }
 
+/* The entry "calibration", which may be missing. */
+#define CALIBRATION "calibration"
+
+static int read_calibration(struct holder *h, struct bk_error *err)
+{
+    struct bk_cursor c;
+    if (bk_pack_entry(&c, h->pack, CALIBRATION, NULL))
+        return BK_OK;
+    uint32_t n_classes = bk_read_u32(&c);
+    for (size_t i = 0; i < BK_CALIBRATION_CLASSES; i++) {
+        struct bk_calibration_class *k = &h->calibration.v[i];
+        k->n = bk_read_u32(&c);
+        if (c.failed || n_classes != BK_CALIBRATION_CLASSES || k->n > BK_CALIBRATION_KNOTS)
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, CALIBRATION ": class %zu of %u has %u knots", i, n_classes,
+                           k->n);
+        float *lists[] = {k->score, k->tail, k->odds};
+        for (size_t l = 0; l < 3; l++) {
+            const uint8_t *bytes = bk_read_bytes(&c, 4 * (size_t)k->n);
+            struct bk_cursor part = bk_cursor_at(bytes, c.failed ? 0 : 4 * (size_t)k->n, 0, false);
+            int rc = bk_floats_read(lists[l], part, CALIBRATION, k->n, err);
+            if (rc)
+                return rc;
+        }
+    }
+    if (c.pos != c.size)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, CALIBRATION ": %zu bytes after the last class", c.size - c.pos);
+    h->m.calibration = &h->calibration;
+    return bk_calibration_check(&h->calibration, err);
+}
+
 /* What is shown to people and parsed by the command line is a JSON object and nothing else. */
 static int check_provenance(const char *text, size_t size, int code, struct bk_error *err)
 {
@@ -581,6 +612,8 @@ static int read_pack(struct bk_model **out, struct bk_pack *p, struct bk_error *
         rc = read_params(h, err);
     if (!rc)
         rc = read_provenance(h, p, err);
+    if (!rc)
+        rc = read_calibration(h, err);
     if (rc)
         bk_model_close(&h->m);
     else
@@ -821,6 +854,47 @@ int bk_model_save(const struct bk_model *m, const char *path, bool half, struct 
     }
     for (size_t i = 0; i < b.n; i++)
         free(b.v[i]);
+    if (rc)
+        bk_error_file(err, path, NULL);
+    return rc;
+}
+
+static size_t put_calibration(uint8_t *out, const struct bk_calibration *c)
+{
+    uint8_t *p = out;
+    put_u32(p, BK_CALIBRATION_CLASSES);
+    p += 4;
+    for (size_t i = 0; i < BK_CALIBRATION_CLASSES; i++) {
+        const struct bk_calibration_class *k = &c->v[i];
+        put_u32(p, k->n);
+        p += 4;
+        const float *lists[] = {k->score, k->tail, k->odds};
+        for (size_t l = 0; l < 3; l++)
+            for (size_t j = 0; j < k->n; j++, p += 4) {
+                uint32_t u;
+                memcpy(&u, &lists[l][j], 4);
+                put_u32(p, u);
+            }
+    }
+    return (size_t)(p - out);
+}
+
+int bk_model_save_calibrated(const struct bk_model *m, const struct bk_calibration *c, const char *path,
+                             struct bk_error *err)
+{
+    const struct holder *h = m->owner;
+    struct bk_pack_writer *w;
+    uint8_t data[4 + BK_CALIBRATION_CLASSES * (4 + 3 * 4 * BK_CALIBRATION_KNOTS)];
+    int rc = bk_calibration_check(c, err);
+    if (!rc)
+        rc = bk_pack_copy(&w, h->pack, path, CALIBRATION, err);
+    if (!rc) {
+        rc = bk_pack_add(w, CALIBRATION, data, put_calibration(data, c), err);
+        if (rc)
+            bk_pack_abort(w);
+        else
+            rc = bk_pack_commit(w, err);
+    }
     if (rc)
         bk_error_file(err, path, NULL);
     return rc;

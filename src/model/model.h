@@ -285,6 +285,50 @@ BK_MUST_CHECK int bk_encoder_forward(struct bk_encoder_pass *p, bk_real *f, cons
 void bk_encoder_backward(struct bk_encoder_pass *p, bk_real *grads, struct bk_word_grads *word_grads,
                          const struct bk_encoder_prepared *w, const bk_real *df, double penalty_scale);
 
+/* ---- what a score is worth (calibration.c) -------------------------------- */
+
+/* Basic blocks of a function: 1, 2 to 4, 5 to 9, 10 to 49, 50 and more. */
+#define BK_CALIBRATION_SIZES 5
+size_t bk_size_class(size_t blocks);
+
+/* Pairs are told apart by whether their architectures are of one family, and by the size of the smaller function. */
+#define BK_CALIBRATION_CLASSES (2 * BK_CALIBRATION_SIZES) /* of one family: the sizes; then of two */
+size_t bk_calibration_class(enum bk_arch a, enum bk_arch b, size_t blocks_a, size_t blocks_b);
+
+/* Scores are looked at in steps of a millionth: nearer ones are the same, as are those of equal vectors. NaN: -1. */
+float bk_calibration_score(float score);
+
+/* Of one class. A knot is a score that wrong pairs were seen to reach; `tail` falls from 1 by half or more from knot to knot (less to the
+ * last). */
+#define BK_CALIBRATION_KNOTS 32
+struct bk_calibration_class {
+    uint32_t n;                        /* knots; 0: too few pairs to tell, else 2 or more */
+    float score[BK_CALIBRATION_KNOTS]; /* rising */
+    float tail[BK_CALIBRATION_KNOTS];  /* P(score >= this one | wrong), falling, above 0 */
+    /* ln of how often a right pair is of this class and scores from here to the next knot (the last: or more), to how often a wrong
+     * one does and is; never falling, in [-100, 100]. */
+    float odds[BK_CALIBRATION_KNOTS];
+};
+struct bk_calibration {
+    struct bk_calibration_class v[BK_CALIBRATION_CLASSES];
+};
+/* The share of wrong pairs of the class that score at least so high: exponential between knots, and beyond the last as in front of it.
+ * NaN: the class has no knots. */
+double bk_calibration_tail(const struct bk_calibration *c, size_t cls, float score);
+/* That the pair is right, where one of `pool` > 0 candidates is, by this score alone; never falls with the score. NaN as above. */
+double bk_calibration_probability(const struct bk_calibration *c, size_t cls, float score, size_t pool);
+/* Counts, bounds, rising and falling as said: BK_EFORMAT names the class. */
+BK_MUST_CHECK int bk_calibration_check(const struct bk_calibration *c, struct bk_error *err);
+
+struct bk_calibrated {
+    double probability;    /* that this is the right pair, where one of the pool's candidates is the right answer */
+    double expected_false; /* wrong answers at least as good among the others of the pool */
+};
+struct bk_model;
+/* False, and both NaN: the model has no calibration, or none for such pairs. */
+bool bk_calibrated(struct bk_calibrated *out, const struct bk_model *m, enum bk_arch arch_a, enum bk_arch arch_b,
+                   size_t blocks_a, size_t blocks_b, float score, size_t pool);
+
 /* ---- the model file --------------------------------------------------- */
 
 /* How rare items are: of those here ln((1 + L) / (1 + labels that hold it)) + 1 over the L labels that training saw; `other` for any other. */
@@ -314,8 +358,9 @@ struct bk_model {
     uint32_t split_parts[3]; /* train : validation : test */
     uint64_t split_seed;
     uint64_t dataset_hash;
-    uint64_t hash;                /* of the file; two models never mix in silence */
-    struct bk_model_cache *cache; /* what embedding prepares at first use; NULL: prepared for each call */
+    uint64_t hash;                            /* of the file; two models never mix in silence */
+    const struct bk_calibration *calibration; /* NULL: none */
+    struct bk_model_cache *cache;             /* what embedding prepares at first use; NULL: prepared for each call */
     void *owner;
 };
 BK_MUST_CHECK int bk_model_open(struct bk_model **out, const char *path, struct bk_error *err);
@@ -325,6 +370,11 @@ void bk_model_close(struct bk_model *m);
 /* Writes a model file; `half` stores word vectors and weights as IEEE binary16, BK_ELIMIT where one is too large for it.
  * `m` is only read; what is not finite is refused. */
 BK_MUST_CHECK int bk_model_save(const struct bk_model *m, const char *path, bool half, struct bk_error *err);
+
+/* Writes the file that `m` was opened from again, every entry as it is, with `c` as its calibration. A calibration is of the scores of one
+ * file: bk_model_save() writes none. */
+BK_MUST_CHECK int bk_model_save_calibrated(const struct bk_model *m, const struct bk_calibration *c, const char *path,
+                                           struct bk_error *err);
 
 /* Word vectors (n x D) of `ids`. BK_EINVAL: an id that is no word; BK_EFORMAT: a number of the file is not finite. Thread-safe. */
 BK_MUST_CHECK int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n,

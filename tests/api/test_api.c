@@ -180,6 +180,21 @@ static void test_vectors_follow_the_list(void **state)
     assert_true((double)score - dot < 1e-5 && dot - (double)score < 1e-5);
 }
 
+/* Without a calibration in the model the cosine stands alone. */
+static void test_score_without_calibration(void **state)
+{
+    struct world *w = *state;
+    struct bk_score s;
+    struct bk_model_info info;
+    float score;
+    bk_model_describe(&info, w->m);
+    assert_false(info.calibrated);
+    assert_int_equal(bk_compare(&score, w->m, w->b, w->find, w->b, w->collatz, NULL, NULL), BK_OK);
+    assert_int_equal(bk_score_describe(&s, w->m, w->b, w->find, w->b, w->collatz, 7, NULL, NULL), BK_OK);
+    assert_true(s.cosine == score);
+    assert_true(s.probability != s.probability && s.expected_false != s.expected_false);
+}
+
 static void test_match_takes_part_lists(void **state)
 {
     struct world *w = *state;
@@ -249,6 +264,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_find_all_counts_beyond_its_room),
         cmocka_unit_test(test_words_stop_when_told),
         cmocka_unit_test(test_vectors_follow_the_list),
+        cmocka_unit_test(test_score_without_calibration),
         cmocka_unit_test(test_match_takes_part_lists),
         cmocka_unit_test(test_match_of_nothing),
         cmocka_unit_test(test_progress_is_told),

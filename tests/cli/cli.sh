@@ -70,7 +70,7 @@ END
 
 # ---- help, version, wrong use ------------------------------------------------
 
-commands="info functions embed compare match dataset train_i2v train_model eval"
+commands="info functions embed compare match dataset train_i2v train_model train_calibrate eval"
 words() { echo "$1" | tr _ ' '; }
 
 help_main() { run --help && [ "$rc" = 0 ] && has '^Example:' && quiet && run help && has '^Usage:' && run -h && has '^Usage:'; }
@@ -87,7 +87,8 @@ options_in_man() { # of --help in the page, and of the page in --help
     sed -n '/^Options:/,/^Example:/s/^  \(-.,\|   \) --\([a-z-]*\).*/\2/p' out | sort >in_help
     case $1 in
     train_i2v) sed '/^\.Ss Options of train model/,$d' "$page" ;;
-    train_model) sed '1,/^\.Ss Options of train model/d' "$page" ;;
+    train_model) sed '1,/^\.Ss Options of train model/d; /^\.Ss Options of train calibrate/,$d' "$page" ;;
+    train_calibrate) sed '1,/^\.Ss Options of train calibrate/d' "$page" ;;
     *) cat "$page" ;;
     esac | sed -n 's/^\.It .*Fl Fl \([a-z-]*\).*/\1/p' | sort >in_man
     [ -s in_help ] && diff in_help in_man >err
@@ -135,7 +136,8 @@ embed_text() { run embed base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && quiet && [ "$
 embed_threads() { run embed --json -t 1 base-O0.so && cp out first && run embed --json -t 5 base-O0.so && cmp -s out first; }
 compare_same() { run compare base-O0.so:bk_read_u8 base-O0.a:bk_read_u8 && [ "$rc" = 0 ] && quiet && has '  similar (threshold 0.5)'; }
 compare_below() { run compare --threshold 1.5 base-O0.so:bk_read_u8 base-O0.so:bk_read_u16; [ "$rc" = 1 ] && quiet && has 'not similar (threshold 1.5)'; }
-compare_json() { run compare --json base-O0.so:bk_read_u8 base-O2.so:bk_read_u8; [ "$rc" -lt 2 ] && json 0 && has '"similar":'; }
+compare_json() { run compare --json base-O0.so:bk_read_u8 base-O2.so:bk_read_u8; [ "$rc" -lt 2 ] && json 0 && has '"similar":' && has '"probability":null' && has '"expected_false":null'; }
+compare_uncalibrated() { run compare base-O0.so:bk_read_u8 base-O0.a:bk_read_u8 && has 'the model is not calibrated for such pairs$'; }
 match_self() { # the answer is the function itself, or one of the same words
     run match --truth --min-blocks 1 base-O0.so base-O0.so && [ "$rc" = 0 ] && quiet || return 1
     grep 'wrong$' out >odd
@@ -277,6 +279,18 @@ train_resumed() { run train model --resume -o stopped.bkm $model_args && [ "$rc"
 train_foreign() { run train model -o f.bkm --words base-O0.so layout.data; one_trouble && tells '^binkin: base-O0.so: ' && [ ! -e f.bkm ]; }
 train_half() { # shellcheck disable=SC2086
     run train model --half -o half.bkm $model_args && [ "$rc" = 0 ] && [ "$(wc -c <half.bkm)" -lt $(($(wc -c <whole.bkm) * 6 / 10)) ]; }
+calibrate() { run train calibrate -m whole.bkm -o cal.bkm --parts 1:8:1 layout.data && [ "$rc" = 0 ] && quiet && has '^cal.bkm: calibrated on ' && has ' left out$' && run info cal.bkm && has 'calibrated: it says' && run info whole.bkm && has 'not calibrated'; }
+calibrate_json() { run train calibrate --json -t 3 -m whole.bkm -o cal3.bkm --parts 1:8:1 layout.data && json 0 && has '"fitted":true' && cmp cal.bkm cal3.bkm >err; }
+calibrate_in_place() { cp whole.bkm place.bkm && run train calibrate -m place.bkm --parts 1:8:1 layout.data && cmp cal.bkm place.bkm >err; }
+calibrate_judged() {
+    run train calibrate --judge --json -m cal.bkm --parts 1:1:8 --pool 20 --queries 50 --plot reliable layout.data && json 0 && has '"queries":50,' && has '"ece":' && [ -s reliable/reliability.svg ] && [ -s reliable/reliability.png ] &&
+        run train calibrate --judge -m cal.bkm --parts 1:1:8 --pool 20 --queries 50 layout.data && has '; ECE 0' && has 'observed '
+}
+calibrate_judge_none() { run train calibrate --judge -m whole.bkm --pool 20 layout.data; one_trouble && tells '^binkin: whole.bkm: the model has no calibration'; }
+compare_calibrated() {
+    run compare -m cal.bkm --pool 50 --threshold -1 base-O0.so:bk_pack_open base-O2.so:bk_pack_open && [ "$rc" = 0 ] && has 'probability [0-9].* where one of 50 candidates is right; ' &&
+        run compare -m cal.bkm --json --threshold -1 base-O0.so:bk_pack_open base-O2.so:bk_pack_open && json 0 && has '"probability":[01]' && has '"expected_false":[0-9]' && has "\"pool\":$("$binkin" functions --json base-O2.so | wc -l),"
+}
 eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ "$rc" = 0 ] && has '^  whole.bkm  *0\.[0-9]* (0\.[0-9]*-[01]\.[0-9]*)' && has '^  @5 '; }
 eval_json() { run eval --json -m whole.bkm --pool 5 --pool 10 layout.data && json 0 && has '"pool":10'; }
 # A record for each axis and subject; what cannot be judged is named.
@@ -379,6 +393,7 @@ try "embed: a NumPy file" oracle npy "$binkin" base-O0.so
 try "compare: the same function" compare_same
 try "compare: below the threshold exits 1" compare_below
 try "compare: JSON" compare_json
+try "compare: what the score is worth is not known" compare_uncalibrated
 try "compare: the score is the inner product of the vectors" oracle compare "$binkin" base-O0.so bk_read_u8 bk_pack_open
 try "compare: whole files are sent to match" wrong 'binkin match' compare base-O0.so base-O2.so
 try "match: a file against itself" match_self
@@ -442,6 +457,13 @@ try "train model: SIGINT leaves the checkpoint" train_interrupted
 try "train model: --resume ends at the same bytes" train_resumed
 try "train model: foreign word vectors" train_foreign
 try "train model: --half" train_half
+try "train calibrate: a table, and a model that knows it" calibrate
+try "train calibrate: the number of threads changes nothing; JSON" calibrate_json
+try "train calibrate: the model's own file" calibrate_in_place
+try "train calibrate: judged, with its diagram" calibrate_judged
+try "train calibrate: nothing to judge" calibrate_judge_none
+try "train calibrate: --judge writes nothing" wrong 'writes no model' train calibrate --judge -o x.bkm -m cal.bkm layout.data
+try "compare: probability and expected false matches" compare_calibrated
 try "eval" eval_model
 try "eval: JSON" eval_json
 try "eval: axes, and what is skipped, in JSON" eval_axes

@@ -150,6 +150,84 @@ static void test_round_trip(void **state)
     free(path);
 }
 
+/* ---- calibration --------------------------------------------------------- */
+
+static struct bk_calibration some_calibration(void)
+{
+    struct bk_calibration c = {0};
+    c.v[2] = (struct bk_calibration_class){
+        .n = 3, .score = {-0.5F, 0.25F, 0.75F}, .tail = {1, 0.25F, 0.0625F}, .odds = {-4, -4, 2.5F}};
+    c.v[9] = (struct bk_calibration_class){.n = 2, .score = {0, 1}, .tail = {1, 0.5F}, .odds = {0, 1}};
+    return c;
+}
+
+/* Beside all other entries, as they are; a second one takes the place of the first. */
+static void test_calibration_round_trip(void **state)
+{
+    struct small s = small_new("none");
+    struct bk_calibration c = some_calibration();
+    struct bk_model *m;
+    struct bk_error err;
+    char *path = temp_path(state, "m"), *plain = temp_path(state, "plain");
+    for (int half = 0; half < 2; half++) {
+        assert_int_equal(bk_model_save(&s.m, path, half, &err), BK_OK);
+        assert_int_equal(bk_model_open(&m, path, &err), BK_OK);
+        assert_null(m->calibration);
+        for (int twice = 0; twice < 2; twice++) {
+            uint64_t hash = m->hash;
+            c.v[2].odds[2] += 1;
+            assert_int_equal(bk_model_save_calibrated(m, &c, path, &err), BK_OK);
+            bk_model_close(m);
+            assert_int_equal(bk_model_open(&m, path, &err), BK_OK);
+            assert_memory_equal(m->calibration, &c, sizeof c);
+            assert_true(m->hash != hash);
+            check_same(&s.m, m, half);
+        }
+        assert_int_equal(bk_model_save(m, plain, half, &err), BK_OK);
+        bk_model_close(m);
+        assert_int_equal(bk_model_open(&m, plain, &err), BK_OK);
+        assert_null(m->calibration); /* it was that of another file */
+        c.v[2].tail[1] = 1;
+        assert_int_equal(bk_model_save_calibrated(m, &c, plain, &err), BK_EFORMAT);
+        c.v[2].tail[1] = 0.25F;
+        bk_model_close(m);
+    }
+    free(path);
+    free(plain);
+    small_free(&s);
+}
+
+static void test_calibration_by_hand(void **state)
+{
+    (void)state;
+    struct bk_calibration c = some_calibration();
+    c.v[1] = (struct bk_calibration_class){
+        .n = 5, .score = {0, 0.1F, 0.2F, 0.3F, 0.4F}, .tail = {1, 0.5F, 0.25F, 0.125F, 0.1F}, .odds = {0}};
+    assert_true(fabs(bk_calibration_tail(&c, 1, 0.7F) - 0.02) < 1e-6); /* on the chord of the last four: 1/5 in 0.3 */
+    const struct {
+        float score;
+        double tail, probability; /* in a pool of 11 */
+    } want[] = {{-1, 1, 1 / (1 + 10 * exp(4))},
+                {-0.5F, 1, 1 / (1 + 10 * exp(4))},
+                {-0.125F, 0.5, 1 / (1 + 10 * exp(4))},
+                {0.25F, 0.25, 1 / (1 + 10 * exp(4))},
+                {0.5F, 0.125, 1 / (1 + 10 * exp(4))},
+                {0.75F, 0.0625, 1 / (1 + 10 * exp(-2.5))},
+                {1, exp2(-4 - 0.8), 1 / (1 + 10 * exp(-2.5))}}; /* the chord of all knots: 4 halvings over 1.25 */
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        assert_true(fabs(bk_calibration_tail(&c, 2, want[i].score) - want[i].tail) < 1e-6);
+        assert_true(fabs(bk_calibration_probability(&c, 2, want[i].score, 11) - want[i].probability) < 1e-6);
+        assert_true(bk_calibration_probability(&c, 2, want[i].score, 1) == 1);
+    }
+    assert_true(isnan(bk_calibration_tail(&c, 0, 1)) && isnan(bk_calibration_probability(&c, 0, 1, 2)));
+    assert_true(bk_calibration_score(0.9999998F) == 1 && bk_calibration_score(1.5F) == 1);
+    assert_true(bk_calibration_score(NAN) == -1 && bk_calibration_score(-INFINITY) == -1);
+    assert_int_equal(bk_calibration_class(BK_ARCH_AMD64, BK_ARCH_I386, 70, 9), 2);
+    assert_int_equal(bk_calibration_class(BK_ARCH_ARM64, BK_ARCH_ARM, 1, 4), 0);
+    assert_int_equal(bk_calibration_class(BK_ARCH_ARM64, BK_ARCH_MIPS, 50, 500), 9);
+    assert_int_equal(bk_calibration_class(BK_ARCH_AMD64, BK_ARCH_MIPS64, 49, 2), 6);
+}
+
 static void test_save_refuses(void **state)
 {
     struct small s = small_new("none");
@@ -360,6 +438,48 @@ static void test_compat(void **state)
     assert_int_equal(open_with(state, path, "compat", "", 0, &err), BK_EFORMAT);
     assert_int_equal(open_with(state, path, "net.dense.wo2.right.bias", NULL, 0, &err), BK_EFORMAT);
     free(path);
+}
+
+/* u32 classes, then of each u32 n and n scores, tails, odds. */
+static void test_lies_in_calibration(void **state)
+{
+    struct small s = small_new("none");
+    const struct bk_calibration c = some_calibration();
+    struct bk_model *m;
+    struct bk_error err;
+    char *path = temp_path(state, "m");
+    assert_int_equal(bk_model_save(&s.m, path, false, &err), BK_OK);
+    assert_int_equal(bk_model_open(&m, path, &err), BK_OK);
+    assert_int_equal(bk_model_save_calibrated(m, &c, path, &err), BK_OK);
+    bk_model_close(m);
+    struct bk_pack *p;
+    struct bk_cursor entry;
+    assert_int_equal(bk_pack_open(&p, path, "modl", 1, &err), BK_OK);
+    assert_int_equal(bk_pack_entry(&entry, p, "calibration", &err), BK_OK);
+    assert_int_equal(entry.size, 4 + 10 * 4 + 5 * 12);
+    enum { N2 = 12, SCORE = 16, TAIL = 28, ODDS = 40 }; /* of class 2 */
+    const float nan = NAN, huge = 101, big = 2, half = 0.5F, low = -9, zero = 0;
+    const uint32_t n[] = {9, 33, 1, UINT32_MAX};
+    const struct {
+        size_t at;
+        const void *bytes;
+    } lies[] = {{0, &n[0]},        {N2, &n[1]},       {N2, &n[2]},       {N2, &n[3]},      {SCORE, &nan},
+                {SCORE, &half},    {SCORE + 8, &big}, {TAIL, &big},      {TAIL + 4, &big}, {TAIL + 8, &half},
+                {TAIL + 8, &zero}, {ODDS, &nan},      {ODDS + 8, &huge}, {ODDS + 4, &low}, {ODDS, &zero}};
+    uint8_t buf[128] = {0};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        memcpy(buf, entry.data, entry.size);
+        memcpy(buf + lies[i].at, lies[i].bytes, 4);
+        if (open_with(state, path, "calibration", buf, entry.size, &err) != BK_EFORMAT)
+            fail_msg("lie %zu is taken", i);
+        assert_non_null(strstr(err.message, "calibration: "));
+    }
+    memcpy(buf, entry.data, entry.size);
+    for (size_t i = 0; i < entry.size + 4; i++)
+        assert_int_equal(open_with(state, path, "calibration", buf, i, &err), i == entry.size ? BK_OK : BK_EFORMAT);
+    bk_pack_close(p);
+    free(path);
+    small_free(&s);
 }
 
 static void test_lies_in_vocabulary(void **state)
@@ -723,6 +843,9 @@ int main(void)
         IN_DIR(test_cut_off),
         IN_DIR(test_lies_in_config),
         IN_DIR(test_lies_in_entries),
+        IN_DIR(test_lies_in_calibration),
+        IN_DIR(test_calibration_round_trip),
+        cmocka_unit_test(test_calibration_by_hand),
         IN_DIR(test_compat),
         cmocka_unit_test(test_lies_in_vocabulary),
         IN_DIR(test_no_index),
