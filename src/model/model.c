@@ -336,6 +336,9 @@ static int read_encoder(struct bk_model *m, const struct bk_pack *p, struct bk_e
         *sizes[i] = bk_read_u32(&c);
     if (c.failed || c.pos != c.size || attention > 1)
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "encoder: not its %d numbers", ENCODER_FACTS);
+    if (branches & ~e->branches)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "encoder: branches %#x are not some of those of kind %s",
+                       branches, m->kind);
     e->branches = branches;
     e->hidden = hidden;
     e->attention = attention;

@@ -150,7 +150,7 @@ static void save_model(const struct toy *t, const char *path, bool compat)
                          .dataset_hash = t->d.info.hash};
     struct bk_rng rng;
     bk_rng_seed(&rng, 17, 0);
-    assert_true(bk_net_config_default(&m.cfg.net, "safe"));
+    assert_true(bk_encoder_config_default(&m.cfg, "safe"));
     m.cfg.net.d = m.cfg.net.u = m.cfg.net.a = m.cfg.net.n = 8;
     m.cfg.net.e = m.cfg.net.max_insns = 12;
     m.cfg.net.compat_safe = compat;
