@@ -1,0 +1,64 @@
+/* What the two halves of the facade share: binkin.c (files, vectors) and binkin_match.c (matching). */
+#ifndef BK_BINKIN_INT_H
+#define BK_BINKIN_INT_H
+
+#include "base/base.h"
+#include "binkin.h"
+#include "code/code.h"
+#include "image/image.h"
+#include "model/model.h"
+
+struct bk_binary {
+    struct bk_image_file *file;
+    struct bk_functions **members; /* one an image */
+    size_t *first;                 /* n_images + 1: number of the first function of each member */
+};
+
+static inline size_t n_members(const struct bk_binary *b)
+{
+    return b->file->n_images;
+}
+
+/* The member that function `i` belongs to. */
+static inline size_t member_of(const struct bk_binary *b, size_t i)
+{
+    size_t low = 0, high = n_members(b);
+    while (high - low > 1) {
+        size_t mid = low + (high - low) / 2;
+        if (b->first[mid] <= i)
+            low = mid;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static inline const struct bk_function *function_at(const struct bk_binary *b, size_t i)
+{
+    size_t m = member_of(b, i);
+    return &b->members[m]->v[i - b->first[m]];
+}
+
+/* Whether one of its names is `name` (`len` bytes); of_source: without its clone suffix. */
+bool bk_has_name(const struct bk_function *f, const char *name, size_t len, bool of_source);
+
+/* The functions of a list as a model sees them. */
+struct inputs {
+    const struct bk_model *model;
+    struct bk_seq *seqs;     /* n; words in the arenas */
+    uint32_t *n_unknown;     /* n */
+    size_t *n_blocks;        /* n */
+    struct bk_arena **arena; /* one a worker */
+    struct bk_word_seq *scratch;
+    unsigned n_workers;
+};
+/* Decodes the functions of `list`; end with bk_inputs_done() also on failure. */
+BK_MUST_CHECK int bk_inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b,
+                                 const size_t *list, size_t n, const struct bk_embed_options *opt,
+                                 struct bk_error *err);
+/* Vectors of the first `n`, n x outputs of the model. */
+BK_MUST_CHECK int bk_inputs_embed(float *out, const struct inputs *in, size_t n, const struct bk_embed_options *opt,
+                                  struct bk_error *err);
+void bk_inputs_done(struct inputs *in);
+
+#endif
