@@ -305,9 +305,6 @@ int bk_binary_find(size_t *out, size_t *n_found, const struct bk_binary *b, cons
 
 /* ---- decoding many functions ------------------------------------------- */
 
-/* What happens to the `i`-th decoded function of a list; worker-private scratch is the callee's. */
-typedef int body_fn(void *ctx, size_t i, unsigned worker, const struct bk_body *body, struct bk_error *err);
-
 struct body_worker {
     struct bk_decoder *decoder; /* of `member` */
     size_t member;
@@ -486,7 +483,9 @@ static int input_body(void *ctx, size_t i, unsigned worker, const struct bk_body
     struct inputs *in = ctx;
     struct bk_word_seq *seq = &in->scratch[worker];
     in->n_blocks[i] = body->n_blocks;
-    int rc = bk_word_seq_find(seq, in->model->words, body, in->model->net.max_insns, err);
+    int rc = in->also ? in->also(in->also_ctx, i, worker, body, err) : BK_OK;
+    if (!rc)
+        rc = bk_word_seq_find(seq, in->model->words, body, in->model->net.max_insns, err);
     if (rc || !seq->n)
         return rc;
     if (!in->arena[worker])
@@ -521,7 +520,7 @@ static int check_archs(const struct bk_model *m, const struct bk_binary *b, cons
 int bk_inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b, const size_t *list, size_t n,
                    const struct bk_embed_options *opt, struct bk_error *err)
 {
-    *in = (struct inputs){.model = m};
+    in->model = m;
     int rc = check_list(b, list, n, err);
     if (!rc && !opt->any_arch)
         rc = check_archs(m, b, list, n, err);
@@ -558,7 +557,7 @@ int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct 
 {
     bk_error_clear(err);
     struct bk_embed_options none = {0};
-    struct inputs in;
+    struct inputs in = {0};
     opt = opt ? opt : &none;
     int rc = bk_inputs_read(&in, m, b, functions, n, opt, err);
     if (!rc)

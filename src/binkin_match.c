@@ -11,14 +11,15 @@ struct side {
     const struct bk_binary *b;
     size_t *list; /* n functions */
     size_t n, n_left_out;
-    float *vectors; /* n x dim */
     double unknown;
+    struct bk_match_side m; /* vectors, and what surrounds them where that counts */
 };
 
 static void side_done(struct side *s)
 {
     free(s->list);
-    free(s->vectors);
+    free(s->m.vectors);
+    bk_around_side_done(&s->m);
 }
 
 /* Keeps what has enough blocks and any words at all. */
@@ -39,8 +40,9 @@ static void side_filter(struct side *s, struct inputs *in, size_t min_blocks)
     s->unknown = words > 0 ? unknown / words : 0;
 }
 
+/* `imports`: numbers the names of what the functions call; NULL: surroundings do not count. */
 static int side_read(struct side *s, const struct bk_model *m, const struct bk_binary *b, const size_t *only,
-                     size_t n_only, const struct bk_match_options *opt, struct bk_error *err)
+                     size_t n_only, const struct bk_match_options *opt, struct bk_strtab *imports, struct bk_error *err)
 {
     size_t dim = bk_net_outputs(&m->net);
     *s = (struct side){.b = b, .n = only ? n_only : bk_binary_n_functions(b)};
@@ -49,15 +51,22 @@ static int side_read(struct side *s, const struct bk_model *m, const struct bk_b
         return bk_fail_nomem(err, s->n * sizeof *s->list);
     for (size_t i = 0; i < s->n; i++)
         s->list[i] = only ? only[i] : i;
-    struct inputs in;
-    int rc = bk_inputs_read(&in, m, b, s->list, s->n, &opt->embed, err);
-    if (!rc) {
+    struct around around = {0};
+    struct inputs in = {.also = imports ? bk_around_body : NULL, .also_ctx = &around};
+    int rc = imports ? bk_around_init(&around, b, opt->embed.threads, err) : BK_OK;
+    if (!rc)
+        rc = bk_inputs_read(&in, m, b, s->list, s->n, &opt->embed, err);
+    if (!rc)
         side_filter(s, &in, opt->min_blocks);
-        s->vectors = bk_calloc(s->n * dim, sizeof *s->vectors);
-        rc = s->vectors ? bk_inputs_embed(s->vectors, &in, s->n, &opt->embed, err)
-                        : bk_fail_nomem(err, s->n * dim * sizeof *s->vectors);
-    }
+    if (!rc && imports)
+        rc = bk_around_side(&s->m, &around, s->list, s->n, imports, err);
+    s->m.n = s->n;
+    s->m.vectors = bk_calloc(s->n * dim, sizeof *s->m.vectors);
+    if (!rc)
+        rc = s->m.vectors ? bk_inputs_embed(s->m.vectors, &in, s->n, &opt->embed, err)
+                          : bk_fail_nomem(err, s->n * dim * sizeof *s->m.vectors);
     bk_inputs_done(&in);
+    bk_around_done(&around);
     return rc;
 }
 
@@ -98,28 +107,28 @@ static bool name_in_common(const struct bk_function *f, const struct bk_function
     return false;
 }
 
-/* Scores the answers that stand in `hits` (`ranks` a query) by names, and marks the `k` shown ones. */
-static int judge(struct result *r, const struct side *a, const struct side *b, const struct bk_hit *hits, size_t ranks,
-                 size_t k, struct bk_error *err)
+/* Scores the answers by names, and marks those shown. */
+static int judge(struct result *r, const struct side *a, const struct side *b, const struct bk_match_ranks *ranks,
+                 struct bk_error *err)
 {
     struct bk_strtab *names = pool_names(b);
     if (!names)
         return bk_fail(err, BK_ENOMEM, BK_NO_OFFSET, "no memory for the names of %zu functions", b->n);
-    size_t at_1 = 0, at_10 = 0;
+    size_t at_1 = 0, at_10 = 0, row = 0;
     double mrr = 0;
     for (size_t q = 0; q < a->n; q++) {
         const struct bk_function *f = function_at(a->b, a->list[q]);
-        if (!known_name(names, f))
-            continue;
         size_t best = SIZE_MAX;
-        for (size_t i = 0; i < ranks; i++) {
-            bool right = name_in_common(f, function_at(b->b, b->list[hits[q * ranks + i].index]));
+        bool known = known_name(names, f);
+        for (size_t i = 0; i < ranks->of[q].n; i++) {
+            bool shown = row < r->head.n && r->v[row].query == a->list[q];
+            bool right = known && name_in_common(f, function_at(b->b, b->list[ranks->of[q].v[i].answer]));
             if (right && best == SIZE_MAX)
                 best = i;
-            if (i < k)
-                r->v[q * k + i].right = right;
+            if (shown)
+                r->v[row++].right = known ? right : -1;
         }
-        r->head.n_judged++;
+        r->head.n_judged += known;
         at_1 += best == 0;
         if (best < TRUTH_RANKS) {
             at_10++;
@@ -140,41 +149,75 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Ranks the candidates `b` for each query of `a`. */
-static int rank_sides(struct bk_matches **out, const struct side *a, const struct side *b, size_t dim,
-                      const struct bk_match_options *opt, struct bk_error *err)
+/* The candidates of each function of `a` in order; `least` of them, or as many as there are. */
+static int rank_sides(struct bk_match_ranks *out, const struct side *a, const struct side *b, size_t dim, size_t least,
+                      size_t n_imports, const struct bk_match_options *opt, struct bk_error *err)
 {
-    size_t k = smaller(opt->k, b->n), ranks = opt->truth && k < TRUTH_RANKS ? smaller(TRUTH_RANKS, b->n) : k;
-    size_t n_hits, n_shown, size;
-    if (b->n >= UINT32_MAX || !bk_mul_size(&n_hits, a->n, ranks) || !bk_mul_size(&n_shown, a->n, k) ||
-        !bk_mul_size(&size, n_shown, sizeof(struct bk_match_answer)) ||
-        !bk_add_size(&size, size, sizeof(struct result)))
+    bool alone = !a->m.first_call;
+    if (least < BK_MATCH_CANDIDATES && (!alone || opt->one_to_one))
+        least = BK_MATCH_CANDIDATES;
+    size_t k = smaller(least, b->n), n_hits;
+    if (a->n >= BK_MATCH_NONE || b->n >= BK_MATCH_NONE || !bk_mul_size(&n_hits, a->n, k))
         return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET, "%zu answers for each of %zu functions are too many", k, a->n);
     struct bk_hit *hits = bk_calloc(n_hits, sizeof *hits);
-    struct result *r = calloc(1, size);
-    int rc = hits && r ? BK_OK : bk_fail_nomem(err, size);
+    struct bk_match_task t = {
+        .a = a->m, .b = b->m, .dim = dim, .n_imports = n_imports, .hits = hits, .k = k, .threads = opt->embed.threads};
+    int rc = hits ? BK_OK : bk_fail_nomem(err, n_hits * sizeof *hits);
     if (!rc && n_hits)
-        rc = bk_scan_top(hits, a->vectors, a->n, b->vectors, b->n, dim, ranks, NULL, NULL, opt->embed.threads, err);
-    if (!rc) {
-        r->head = (struct bk_matches){
-            .n = n_shown,
-            .v = r->v,
-            .n_queries = a->n,
-            .n_pool = b->n,
-            .n_left_out_a = a->n_left_out,
-            .n_left_out_b = b->n_left_out,
-            .unknown_a = a->unknown,
-            .unknown_b = b->unknown,
-        };
-        for (size_t i = 0; i < n_shown; i++) {
-            const struct bk_hit *h = &hits[i / k * ranks + i % k];
-            r->v[i] = (struct bk_match_answer){a->list[i / k], b->list[h->index], .score = h->score,
-                                               .rank = (unsigned)(i % k + 1), .right = -1};
-        }
-        if (opt->truth)
-            rc = judge(r, a, b, hits, ranks, k, err);
-    }
+        rc = bk_scan_top(hits, a->m.vectors, a->n, b->m.vectors, b->n, dim, k, NULL, NULL, opt->embed.threads, err);
+    if (!rc)
+        rc = alone ? bk_match_by_vector(out, &t, err) : bk_match_by_context(out, &t, err);
+    if (!rc && opt->one_to_one)
+        rc = bk_match_one_to_one(out, b->n, err);
     free(hits);
+    return rc;
+}
+
+static struct bk_match_answer answer_of(const struct side *a, const struct side *b, const struct bk_match_ranks *ranks,
+                                        size_t q, size_t i)
+{
+    const struct bk_match_pair *p = &ranks->of[q].v[i];
+    return (struct bk_match_answer){
+        .query = a->list[q],
+        .answer = b->list[p->answer],
+        .score = p->score,
+        .rank_score = p->rank_score,
+        .n_neighbours = ranks->of[q].n_neighbours,
+        .n_items = ranks->of[q].n_items,
+        .n_neighbours_matched = p->n_neighbours_matched,
+        .n_shared_items = p->n_shared_items,
+        .in_order = p->in_order,
+        .rank = (unsigned)i + 1,
+        .right = -1,
+    };
+}
+
+/* The first `k` candidates of each query as answers. */
+static int answer(struct bk_matches **out, const struct side *a, const struct side *b,
+                  const struct bk_match_ranks *ranks, const struct bk_match_options *opt, struct bk_error *err)
+{
+    size_t n = 0, size;
+    for (size_t q = 0; q < a->n; q++)
+        n += smaller(opt->k, ranks->of[q].n);
+    struct result *r =
+        bk_mul_size(&size, n, sizeof *r->v) && bk_add_size(&size, size, sizeof *r) ? calloc(1, size) : NULL;
+    if (!r)
+        return bk_fail_nomem(err, n * sizeof *r->v);
+    r->head = (struct bk_matches){
+        .n = n,
+        .v = r->v,
+        .n_queries = a->n,
+        .n_pool = b->n,
+        .n_left_out_a = a->n_left_out,
+        .n_left_out_b = b->n_left_out,
+        .unknown_a = a->unknown,
+        .unknown_b = b->unknown,
+    };
+    n = 0;
+    for (size_t q = 0; q < a->n; q++)
+        for (size_t i = 0; i < smaller(opt->k, ranks->of[q].n); i++)
+            r->v[n++] = answer_of(a, b, ranks, q, i);
+    int rc = opt->truth ? judge(r, a, b, ranks, err) : BK_OK;
     if (rc) {
         free(r);
         return rc;
@@ -188,15 +231,27 @@ int bk_match(struct bk_matches **out, const struct bk_model *m, const struct bk_
 {
     bk_error_clear(err);
     struct bk_match_options o = opt ? *opt : (struct bk_match_options){0};
-    struct side sa, sb = {0};
+    struct side sa = {0}, sb = {0};
+    struct bk_match_ranks ranks = {0};
     o.k = o.k ? o.k : 1;
     o.min_blocks = o.min_blocks ? o.min_blocks : 1;
     *out = NULL;
-    int rc = side_read(&sa, m, a, o.only_a, o.n_only_a, &o, err);
+    if (o.one_to_one && o.k > 1)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "one to one is one answer, not %zu", o.k);
+    bool alone = o.no_neighbours || o.only_a || o.only_b;
+    struct bk_strtab *imports = alone ? NULL : bk_strtab_new();
+    int rc = alone || imports ? BK_OK : bk_fail_nomem(err, sizeof o);
     if (!rc)
-        rc = side_read(&sb, m, b, o.only_b, o.n_only_b, &o, err);
+        rc = side_read(&sa, m, a, o.only_a, o.n_only_a, &o, imports, err);
     if (!rc)
-        rc = rank_sides(out, &sa, &sb, bk_net_outputs(&m->net), &o, err);
+        rc = side_read(&sb, m, b, o.only_b, o.n_only_b, &o, imports, err);
+    if (!rc)
+        rc = rank_sides(&ranks, &sa, &sb, bk_net_outputs(&m->net), o.truth && o.k < TRUTH_RANKS ? TRUTH_RANKS : o.k,
+                        imports ? bk_strtab_count(imports) : 0, &o, err);
+    if (!rc)
+        rc = answer(out, &sa, &sb, &ranks, &o, err);
+    bk_match_ranks_done(&ranks);
+    bk_strtab_free(imports);
     side_done(&sa);
     side_done(&sb);
     return rc;
