@@ -75,7 +75,9 @@ static void evidence(char *out, size_t size, const struct matching *x, const str
     char calls[24], items[24];
     snprintf(calls, sizeof calls, "%zu/%zu", v->n_neighbours_matched, v->n_neighbours);
     snprintf(items, sizeof items, "%zu/%zu", v->n_shared_items, v->n_items);
-    snprintf(out, size, by_context(x) ? "  %7s  %9s  %5s" : "", calls, items, v->in_order ? "yes" : "-");
+    out[0] = 0;
+    if (by_context(x))
+        snprintf(out, size, "  %7s  %9s  %5s", calls, items, v->in_order ? "yes" : "-");
 }
 
 static void show_text(const struct matching *x, const struct bk_matches *m)

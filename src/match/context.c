@@ -296,8 +296,8 @@ int bk_match_by_context(struct bk_match_ranks *out, const struct bk_match_task *
         if (!rc)
             rc = propose_all(&s, err);
     }
-    look_around(&s);
     if (!rc) {
+        look_around(&s);
         bk_par_for(t->a.n, t->threads, score_query, &s);
         bk_match_sort(out);
     }
