@@ -157,10 +157,21 @@ struct bk_match_options { /* zero-initialised: defaults */
     const size_t *only_a,
         *only_b; /* NULL: all functions; else these n_only_a of A are asked, these n_only_b of B are candidates */
     size_t n_only_a, n_only_b;
+    /* Where both files take part whole, what surrounds the functions ranks them too: matched callers and callees, imports, order in the
+     * file, items in common. This ranks by vectors alone, as is done where only_a or only_b is given. */
+    bool no_neighbours;
+    bool
+        one_to_one; /* each function of B answers one of A at most, so that some of A have no answer; k must be 0 or 1 */
 };
 struct bk_match_answer {
     size_t query, answer; /* functions of A and B */
-    float score;
+    float score;          /* cosine */
+    float rank_score;     /* what the order rests on: the cosine and what surroundings add; the cosine without them */
+    /* Callers, callees and imports of the query that take part, and how many of them are matched with one of the answer. */
+    size_t n_neighbours, n_neighbours_matched;
+    size_t n_items,
+        n_shared_items; /* constants, field offsets and strings of the query; those that the answer has too */
+    bool in_order; /* the functions before them, or those behind them, in their files are matched and as far away */
     unsigned rank; /* 1 = best */
     int right;     /* with truth: 1 a name in common, 0 none, -1 no candidate has a name of the query; else -1 */
 };

@@ -93,6 +93,13 @@ struct bk_import {
     const char *name; /* never empty; version suffix "@..." cut off */
 };
 
+/* A place of a linked file that stands for a function of the file itself, so that another file may put its own there: a stub
+ * that calls go through, or the word that it jumps through. */
+struct bk_forward {
+    uint64_t addr;
+    uint64_t target; /* the function; Thumb bit cleared in both */
+};
+
 struct bk_image {
     const char *path;   /* as given */
     const char *member; /* member of an archive, or NULL */
@@ -123,6 +130,8 @@ struct bk_image {
      * its undefined symbols, but of a member of an archive those that no other member defines. */
     size_t n_imports;
     const struct bk_import *imports;
+    size_t n_forwards; /* sorted by address, one for each; 0 in a relocatable object */
+    const struct bk_forward *forwards;
     /* For bk_image_section_at: allocated sections cut so that none overlap, those of code first. */
     size_t n_spans, n_code_spans;
     const struct bk_span *spans;
@@ -154,6 +163,8 @@ const struct bk_section *bk_image_section_at(const struct bk_image *img, uint64_
 bool bk_image_mark_at(enum bk_mark_kind *out, const struct bk_image *img, uint64_t addr);
 /* The name of the import at `addr`, NULL when there is none. O(log n). */
 const char *bk_image_import_at(const struct bk_image *img, uint64_t addr);
+/* Where the stub or word at `addr` leads inside the file; `addr` itself when it is neither. O(log n). */
+uint64_t bk_image_forward(const struct bk_image *img, uint64_t addr);
 /* Whether the section, by its name, holds stubs that jump to functions of other files and nothing else. */
 bool bk_section_is_plt(const struct bk_section *s);
 /* Up to `size` bytes in place at `addr`; *avail says how many really follow in that section. NULL: none. */

@@ -171,7 +171,7 @@ void bk_elf_layout(struct elf *e);
 BK_MUST_CHECK int bk_elf_relocate(struct elf *e, struct bk_error *err);
 /* The relocation entry at `offset` of the file; fields past its end are 0. */
 struct elf_reloc bk_elf_reloc(const struct elf *e, uint64_t offset, bool has_addend);
-/* imports.c: fills img.imports, once the sections stand and the symbols are read. */
+/* imports.c: fills img.imports and img.forwards, once the sections stand and the symbols are read. */
 BK_MUST_CHECK int bk_elf_read_imports(struct elf *e, struct bk_error *err);
 /* The same file: takes out the imports of every image that another one of the reader defines. */
 BK_MUST_CHECK int bk_image_drop_defined(struct image_reader *rd, struct bk_error *err);

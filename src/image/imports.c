@@ -7,28 +7,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A slot, stub or undefined symbol. Where it leads: a function of the file itself, or by `name` out of it. */
+struct place {
+    uint64_t addr, target;
+    const char *name; /* NULL: to `target` */
+};
+
 struct imports {
     struct elf *e;
     struct {
-        struct bk_import *v;
+        struct place *v;
         size_t n, cap;
     } list;
 };
 
 static int by_address(const void *a, const void *b)
 {
-    const struct bk_import *x = a, *y = b;
+    const struct place *x = a, *y = b;
     if (x->addr != y->addr)
         return x->addr < y->addr ? -1 : 1;
-    return x->name < y->name ? -1 : x->name > y->name; /* all names lie in one table */
+    if (x->name != y->name)
+        return x->name < y->name ? -1 : 1; /* all names lie in one table */
+    return x->target < y->target ? -1 : x->target > y->target;
 }
 
-static int push(struct imports *m, uint64_t addr, const char *name, struct bk_error *err)
+static int push(struct imports *m, struct place place, struct bk_error *err)
 {
     if (!BK_GROW(m->list))
         return bk_fail_nomem(err, m->list.n * sizeof *m->list.v);
-    m->list.v[m->list.n++] = (struct bk_import){addr & elf_addr_mask(m->e), name};
+    place.addr &= elf_addr_mask(m->e);
+    m->list.v[m->list.n++] = place;
     return BK_OK;
+}
+
+static int push_import(struct imports *m, uint64_t addr, const char *name, struct bk_error *err)
+{
+    return push(m, (struct place){.addr = addr, .name = name}, err);
 }
 
 /* Sorts, and keeps the first of each address. */
@@ -43,17 +57,20 @@ static void sort(struct imports *m)
     m->list.n = kept;
 }
 
-static const struct bk_import *find(const struct bk_import *v, size_t n, uint64_t addr)
+/* The entry at `addr` of a sorted list, whatever its kind: all begin with their address. */
+static const void *entry_at(const void *v, size_t n, size_t size, uint64_t addr)
 {
+    const char *base = v;
     size_t lo = 0, hi = n;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (v[mid].addr < addr)
+        if (*(const uint64_t *)(const void *)(base + mid * size) < addr)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < n && v[lo].addr == addr ? &v[lo] : NULL;
+    const char *entry = base + lo * size;
+    return lo < n && *(const uint64_t *)(const void *)entry == addr ? entry : NULL;
 }
 
 /* ---- slots ------------------------------------------------------------ */
@@ -91,6 +108,12 @@ static bool symbol_at(struct elf_symbol *s, const char **name, const struct elf 
     return *name && **name;
 }
 
+/* Of a function of the file, without the Thumb bit. */
+static uint64_t own_address(const struct elf *e, uint64_t value)
+{
+    return e->img.arch == BK_ARCH_ARM ? value & ~UINT64_C(1) : value;
+}
+
 static int add_relocations(struct imports *m, uint64_t addr, uint64_t size, bool has_addend, struct bk_error *err)
 {
     const struct elf *e = m->e;
@@ -112,7 +135,9 @@ static int add_relocations(struct imports *m, uint64_t addr, uint64_t size, bool
         if ((!fills(types, r.type) && r.type != types->copy) || !symbol_at(&s, &name, e, r.symbol))
             continue;
         if (r.type == types->copy || bk_elf_is_undefined(e, &s))
-            rc = push(m, r.offset, name, err);
+            rc = push_import(m, r.offset, name, err);
+        else if (s.type == STT_FUNC)
+            rc = push(m, (struct place){.addr = r.offset, .target = own_address(e, s.value)}, err);
     }
     return rc;
 }
@@ -131,9 +156,9 @@ static int add_mips_got(struct imports *m, struct bk_error *err)
     for (uint64_t i = first; i < end && rc == BK_OK && i * elf_symbol_size(e) < e->src->size; i++) {
         if (!symbol_at(&s, &name, e, i) || !bk_elf_is_undefined(e, &s))
             continue;
-        rc = push(m, got + (n_local + i - first) * word, name, err);
+        rc = push_import(m, got + (n_local + i - first) * word, name, err);
         if (rc == BK_OK && s.value != 0)
-            rc = push(m, s.value, name, err);
+            rc = push_import(m, s.value, name, err);
     }
     return rc;
 }
@@ -254,7 +279,7 @@ static const struct {
     [BK_ARCH_MIPS] = {read_mips_stub, 8},   [BK_ARCH_MIPS64] = {read_mips_stub, 8},
 };
 
-/* Adds the stubs of one section that go through one of the first `n_slots` imports, which are sorted. */
+/* Adds the stubs of one section that go through one of the first `n_slots` places, which are sorted. */
 static int add_stubs(struct imports *m, const struct bk_section *in, size_t n_slots, uint64_t got, struct bk_error *err)
 {
     const struct elf *e = m->e;
@@ -266,9 +291,9 @@ static int add_stubs(struct imports *m, const struct bk_section *in, size_t n_sl
         uint64_t slot;
         if (!stub_kinds[e->img.arch].read(&slot, &s) || s.c.failed)
             continue;
-        const struct bk_import *through = find(m->list.v, n_slots, slot & elf_addr_mask(e));
+        const struct place *through = entry_at(m->list.v, n_slots, sizeof *through, slot & elf_addr_mask(e));
         if (through)
-            rc = push(m, s.addr, through->name, err);
+            rc = push(m, (struct place){s.addr, through->target, through->name}, err);
     }
     return rc;
 }
@@ -302,7 +327,7 @@ static int add_externs(struct imports *m, struct bk_error *err)
     int rc = BK_OK;
     for (size_t i = 0; i < img->n_symbols && rc == BK_OK; i++)
         if (img->symbols[i].kind == BK_SYM_EXTERN)
-            rc = push(m, img->symbols[i].addr, img->symbols[i].name, err);
+            rc = push_import(m, img->symbols[i].addr, img->symbols[i].name, err);
     return rc;
 }
 
@@ -315,18 +340,36 @@ static int collect(struct imports *m, struct bk_error *err)
     return rc == BK_OK && m->list.n > 0 ? add_all_stubs(m, err) : rc;
 }
 
+/* Parts what leads out of the file from what stays in it. */
+static int hand_over(struct imports *m, struct bk_error *err)
+{
+    struct bk_image *img = &m->e->img;
+    size_t n_imports = 0;
+    for (size_t i = 0; i < m->list.n; i++)
+        n_imports += m->list.v[i].name != NULL;
+    struct bk_import *imports = bk_arena_alloc(m->e->rd->arena, n_imports, sizeof *imports);
+    struct bk_forward *forwards = bk_arena_alloc(m->e->rd->arena, m->list.n - n_imports, sizeof *forwards);
+    if (!imports || !forwards)
+        return bk_fail_nomem(err, m->list.n * sizeof *imports);
+    for (size_t i = 0; i < m->list.n; i++) {
+        const struct place *p = &m->list.v[i];
+        if (p->name)
+            imports[img->n_imports++] = (struct bk_import){p->addr, p->name};
+        else
+            forwards[img->n_forwards++] = (struct bk_forward){p->addr, p->target};
+    }
+    img->imports = imports;
+    img->forwards = forwards;
+    return BK_OK;
+}
+
 int bk_elf_read_imports(struct elf *e, struct bk_error *err)
 {
     struct imports m = {.e = e};
     int rc = collect(&m, err);
     sort(&m);
-    struct bk_import *out = rc == BK_OK ? bk_arena_alloc(e->rd->arena, m.list.n, sizeof *out) : NULL;
-    if (rc == BK_OK && out == NULL)
-        rc = bk_fail_nomem(err, m.list.n * sizeof *out);
-    if (rc == BK_OK && m.list.n > 0)
-        memcpy(out, m.list.v, m.list.n * sizeof *out);
-    e->img.n_imports = m.list.n;
-    e->img.imports = out;
+    if (rc == BK_OK)
+        rc = hand_over(&m, err);
     free(m.list.v);
     return rc;
 }
@@ -395,6 +438,12 @@ int bk_image_drop_defined(struct image_reader *rd, struct bk_error *err)
 
 const char *bk_image_import_at(const struct bk_image *img, uint64_t addr)
 {
-    const struct bk_import *found = find(img->imports, img->n_imports, addr);
+    const struct bk_import *found = entry_at(img->imports, img->n_imports, sizeof *found, addr);
     return found ? found->name : NULL;
+}
+
+uint64_t bk_image_forward(const struct bk_image *img, uint64_t addr)
+{
+    const struct bk_forward *found = entry_at(img->forwards, img->n_forwards, sizeof *found, addr);
+    return found ? found->target : addr;
 }

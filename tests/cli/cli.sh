@@ -150,6 +150,18 @@ match_answers() { run match -k 3 --json base-O0.so:bk_read_u8 base-O2.so && [ "$
 match_threshold() { run match --threshold 1.5 base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'answers below 1.5 not shown'; }
 match_truth_json() { run match --truth --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 1 && tail -n 1 out | grep -q '"min_blocks":5}$'; }
 match_plain() { run match --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && ! has right; }
+match_evidence() { # only where neighbours count
+    run match base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'SCORE    CALLS      ITEMS  ORDER' || return 1
+    run match --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && has '"rank_score":.*"items":[1-9].*"items_shared":[1-9].*"in_order":' || return 1
+    for args in "--no-neighbours base-O0.so" base-O0.so:bk_read_u8; do
+        run match $args base-O2.so && [ "$rc" = 0 ] && ! has CALLS && run match --json $args base-O2.so && ! has rank_score || return 1
+    done
+}
+match_one_to_one() { # every answer once
+    run match --one-to-one --json base-O0.a base-O2.so && [ "$rc" = 0 ] && json 0 || return 1
+    sed 's/.*"answer":{[^}]*"addr":\("[^"]*"\).*/\1/' out | sort | uniq -d >twice
+    [ ! -s twice ] && [ -s out ]
+}
 match_names_unseen() { # other names, same answers
     # functions only: a renamed _GLOBAL_OFFSET_TABLE_ would be one more thing to find a place for
     nm -P --defined-only base-O2.a | awk '$2 ~ /^[Tt]$/ { print $1, "zz_" $1 }' | sort -u >renames
@@ -403,6 +415,12 @@ try "match: --truth --json closes with its object" match_truth_json
 try "match: figures of --truth worked out from the vectors" oracle truth "$binkin" base-O0.so base-O2.so 5
 try "match: the same with every function" oracle truth "$binkin" base-O0.a base-O2.so 1
 try "match: without --truth no verdict" match_plain
+try "match: what each row rests on" match_evidence
+for file in base-O0.so base-O2.so base-O0.a base-O2.a; do
+    try "match: callers and callees by objdump, $file" oracle neighbours "$binkin" $file
+done
+try "match: --one-to-one" match_one_to_one
+try "match: --one-to-one has one answer" wrong 'one to one is one answer, not 3' match --one-to-one -k 3 base-O0.so base-O2.so
 try "match: names are not looked at" match_names_unseen
 try "match: the same bytes on one core" one_core
 try "match: nothing left to match" match_empty

@@ -124,6 +124,31 @@ static void own_functions_are_none(void **state)
     }
 }
 
+/* Calls between its functions that other files may replace, through stubs, as `objdump -d` names these. */
+static void own_functions_are_reached(void **state)
+{
+    static const struct {
+        const char *arch;
+        uint64_t first; /* stubs of same_section, other_section and tail, 16 bytes each */
+    } files[] = {{"amd64", 0x8e0}, {"i386", 0x7c0}, {"arm64", 0x900}};
+    static const char *const called[] = {"same_section", "other_section", "tail"};
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct bk_image_file *f = test_open_fixture(test_name("kin.%s.so", files[i].arch));
+        const struct bk_image *img = &f->images[0];
+        for (size_t k = 0; k < 3; k++) {
+            uint64_t stub = files[i].first + 16 * k, target = bk_image_forward(img, stub);
+            assert_true(target != stub);
+            bool found = false;
+            for (size_t s = 0; s < img->n_symbols; s++)
+                found |= img->symbols[s].addr == target && strcmp(img->symbols[s].name, called[k]) == 0;
+            assert_true(found);
+        }
+        assert_true(bk_image_forward(img, files[i].first + 48) == files[i].first + 48); /* ext_call */
+        bk_image_file_close(f);
+    }
+}
+
 /* The value of tag `tag` in the dynamic section of sample.amd64.so. */
 static uint8_t *dynamic_value(uint8_t *data, size_t size, uint64_t tag)
 {
@@ -169,6 +194,7 @@ int main(void)
         cmocka_unit_test(objects_import_what_they_do_not_define),
         cmocka_unit_test(members_import_what_no_other_defines),
         cmocka_unit_test(own_functions_are_none),
+        cmocka_unit_test(own_functions_are_reached),
         cmocka_unit_test(tables_outside_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
