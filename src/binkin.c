@@ -468,7 +468,7 @@ int bk_binary_words(const struct bk_binary *b, size_t i, bk_insn_fn *fn, void *c
 
 /* ---- vectors ------------------------------------------------------------ */
 
-void bk_inputs_done(struct inputs *in)
+void bk_binary_inputs_done(struct inputs *in)
 {
     for (unsigned k = 0; in->reader && k < in->n_workers; k++)
         bk_input_reader_free(in->reader[k]);
@@ -511,9 +511,9 @@ static int check_archs(const struct bk_model *m, const struct bk_binary *b, cons
     return BK_OK;
 }
 
-/* Decodes the functions of `list`; end with bk_inputs_done() also on failure. */
-int bk_inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b, const size_t *list, size_t n,
-                   const struct bk_embed_options *opt, struct bk_error *err)
+/* Decodes the functions of `list`; end with bk_binary_inputs_done() also on failure. */
+int bk_binary_inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b, const size_t *list,
+                          size_t n, const struct bk_embed_options *opt, struct bk_error *err)
 {
     in->model = m;
     in->binary = b;
@@ -541,8 +541,8 @@ static void embed_progress(void *ctx, size_t done, size_t total)
     opt->progress(opt->progress_ctx, "embedding", done, total);
 }
 
-int bk_inputs_embed(float *out, const struct inputs *in, size_t n, const struct bk_embed_options *opt,
-                    struct bk_error *err)
+int bk_binary_inputs_embed(float *out, const struct inputs *in, size_t n, const struct bk_embed_options *opt,
+                           struct bk_error *err)
 {
     struct bk_embed_options copy = *opt;
     return bk_model_embed(out, in->model, in->v, n, bk_model_precision(opt->int8), opt->threads,
@@ -556,12 +556,12 @@ int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct 
     struct bk_embed_options none = {0};
     struct inputs in = {0};
     opt = opt ? opt : &none;
-    int rc = bk_inputs_read(&in, m, b, functions, n, opt, err);
+    int rc = bk_binary_inputs_read(&in, m, b, functions, n, opt, err);
     if (!rc)
-        rc = bk_inputs_embed(out, &in, n, opt, err);
+        rc = bk_binary_inputs_embed(out, &in, n, opt, err);
     for (size_t i = 0; !rc && unknown && i < n; i++)
         unknown[i] = in.n_unknown[i] ? (float)in.n_unknown[i] / (float)(in.n_known[i] + in.n_unknown[i]) : 0;
-    bk_inputs_done(&in);
+    bk_binary_inputs_done(&in);
     return rc;
 }
 
@@ -574,9 +574,9 @@ static int compare(float *score, size_t blocks[2], const struct bk_model *m, con
     size_t dim = bk_encoder_outputs(&m->cfg);
     opt = opt ? opt : &none;
     float *v = bk_calloc(2 * dim, sizeof *v);
-    int rc = v ? bk_inputs_read(&in[0], m, a, &fa, 1, opt, err) : bk_fail_nomem(err, 2 * dim * sizeof *v);
+    int rc = v ? bk_binary_inputs_read(&in[0], m, a, &fa, 1, opt, err) : bk_fail_nomem(err, 2 * dim * sizeof *v);
     if (!rc)
-        rc = bk_inputs_read(&in[1], m, b, &fb, 1, opt, err);
+        rc = bk_binary_inputs_read(&in[1], m, b, &fb, 1, opt, err);
     if (!rc) {
         const struct bk_input both[2] = {in[0].v[0], in[1].v[0]};
         rc = bk_model_embed(v, m, both, 2, bk_model_precision(opt->int8), 1, NULL, NULL, err);
@@ -587,8 +587,8 @@ static int compare(float *score, size_t blocks[2], const struct bk_model *m, con
     *score = (float)sum;
     for (size_t i = 0; !rc && i < 2; i++)
         blocks[i] = in[i].n_blocks[0];
-    bk_inputs_done(&in[0]);
-    bk_inputs_done(&in[1]);
+    bk_binary_inputs_done(&in[0]);
+    bk_binary_inputs_done(&in[1]);
     free(v);
     return rc;
 }

@@ -59,14 +59,14 @@ struct inputs {
     const struct bk_binary *binary;
     const size_t *list;
 };
-/* Decodes the functions of `list`; end with bk_inputs_done() also on failure. */
-BK_MUST_CHECK int bk_inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b,
-                                 const size_t *list, size_t n, const struct bk_embed_options *opt,
-                                 struct bk_error *err);
+/* Decodes the functions of `list`; end with bk_binary_inputs_done() also on failure. */
+BK_MUST_CHECK int bk_binary_inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b,
+                                        const size_t *list, size_t n, const struct bk_embed_options *opt,
+                                        struct bk_error *err);
 /* Vectors of the first `n`, n x outputs of the model. */
-BK_MUST_CHECK int bk_inputs_embed(float *out, const struct inputs *in, size_t n, const struct bk_embed_options *opt,
-                                  struct bk_error *err);
-void bk_inputs_done(struct inputs *in);
+BK_MUST_CHECK int bk_binary_inputs_embed(float *out, const struct inputs *in, size_t n,
+                                         const struct bk_embed_options *opt, struct bk_error *err);
+void bk_binary_inputs_done(struct inputs *in);
 
 /* What is around each function of a binary: whom it calls, and its items. */
 struct around {

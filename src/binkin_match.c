@@ -55,7 +55,7 @@ static int side_read(struct side *s, const struct bk_model *m, const struct bk_b
     struct inputs in = {.also = imports ? bk_around_body : NULL, .also_ctx = &around};
     int rc = imports ? bk_around_init(&around, b, opt->embed.threads, err) : BK_OK;
     if (!rc)
-        rc = bk_inputs_read(&in, m, b, s->list, s->n, &opt->embed, err);
+        rc = bk_binary_inputs_read(&in, m, b, s->list, s->n, &opt->embed, err);
     if (!rc)
         side_filter(s, &in, opt->min_blocks);
     if (!rc && imports)
@@ -63,9 +63,9 @@ static int side_read(struct side *s, const struct bk_model *m, const struct bk_b
     s->m.n = s->n;
     s->m.vectors = bk_calloc(s->n * dim, sizeof *s->m.vectors);
     if (!rc)
-        rc = s->m.vectors ? bk_inputs_embed(s->m.vectors, &in, s->n, &opt->embed, err)
+        rc = s->m.vectors ? bk_binary_inputs_embed(s->m.vectors, &in, s->n, &opt->embed, err)
                           : bk_fail_nomem(err, s->n * dim * sizeof *s->m.vectors);
-    bk_inputs_done(&in);
+    bk_binary_inputs_done(&in);
     bk_around_done(&around);
     return rc;
 }
