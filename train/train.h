@@ -14,7 +14,7 @@
 /* Words of one function that are kept; `n_insns` tells the real number. */
 #define BK_DATA_MAX_WORDS 1000
 /* Items of one function that are kept, the first ones. */
-#define BK_DATA_MAX_ITEMS 1000
+#define BK_DATA_MAX_ITEMS BK_MAX_SEEN_ITEMS
 
 #define BK_DATA_MAJOR 1
 #define BK_DATA_MINOR 2

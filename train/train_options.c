@@ -111,6 +111,8 @@ static int configure(struct trainer *t, struct bk_error *err)
     c->hidden = o->without ? bk_sights_parse(o->without) : 0;
     if (o->without && !c->hidden)
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: \"%.64s\" are not features of functions", o->without);
+    if (!has_branch(t, BK_BRANCH_SEQUENCE) && (o->aff || o->max_insns))
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: aff and max_insns are of a sequence branch, here is none");
     c->attention = strcmp(o->join, "attention") == 0;
     c->sketch = !has_branch(t, BK_BRANCH_SKETCH) ? 0 : o->sketch ? o->sketch : c->sketch;
     c->graph.s = o->states ? o->states : c->graph.s;
@@ -193,15 +195,16 @@ static json_t *options_json(const struct trainer *t)
     const struct bk_train_options *o = &t->opt;
     char aff[64];
     bk_net_config_aff(aff, &t->model.cfg.net);
-    json_t *j = json_pack("{ss ss si so si sf ss sf ss ss so so s{so so so}}", "kind", o->kind, "aff", aff, "max_insns",
-                          (int)t->model.cfg.net.max_insns, "pairs_per_epoch", json_u64(o->pairs_per_epoch), "batch",
-                          (int)o->batch, "rate", o->rate, "loss", o->loss, "temperature", o->temperature, "schedule",
-                          o->schedule, "compat", o->compat, "seed", json_u64(o->seed), "split",
-                          json_of_split(&o->split), "dataset", "hash", json_hash(t->d->info.hash), "functions",
-                          json_u64(t->d->n), "labels", json_u64(t->d->n_labels));
+    const bool words = has_branch(t, BK_BRANCH_SEQUENCE);
+    json_t *j = json_pack(
+        "{ss ss* so* so si sf ss sf ss ss so so s{so so so}}", "kind", o->kind, "aff", words ? aff : NULL, "max_insns",
+        words ? json_integer(t->model.cfg.net.max_insns) : NULL, "pairs_per_epoch", json_u64(o->pairs_per_epoch),
+        "batch", (int)o->batch, "rate", o->rate, "loss", o->loss, "temperature", o->temperature, "schedule",
+        o->schedule, "compat", o->compat, "seed", json_u64(o->seed), "split", json_of_split(&o->split), "dataset",
+        "hash", json_hash(t->d->info.hash), "functions", json_u64(t->d->n), "labels", json_u64(t->d->n_labels));
     if (!j)
         return NULL;
-    if (has_branch(t, BK_BRANCH_SEQUENCE)) {
+    if (words) {
         json_object_set_new(j, "vectors", json_string(o->vectors));
         json_object_set_new(j, "penalty", json_boolean(!o->no_penalty));
         json_object_set_new(j, "i2v",

@@ -66,6 +66,8 @@ struct bk_graph_edge {
 
 /* Instructions of a function, from its beginning, that data sets keep and models look at. */
 #define BK_MAX_SEEN 1000
+/* Likewise of its items. */
+#define BK_MAX_SEEN_ITEMS 1000
 
 /* The graphs of functions, one behind the other: of each basic block that begins among the instructions that are seen how many of those it
  * has, and the edges between these blocks. */

@@ -84,7 +84,7 @@ static int read_items(struct bk_item_seq *out, struct bk_input_reader *r, const 
                       const struct bk_body *body, struct bk_error *err)
 {
     const int rc = bk_items_read(&r->items, img, body, err);
-    const size_t n = r->items.n;
+    const size_t n = r->items.n < BK_MAX_SEEN_ITEMS ? r->items.n : BK_MAX_SEEN_ITEMS;
     if (rc || !n)
         return rc;
     uint64_t *hash = bk_arena_alloc(r->arena, n, sizeof *hash);

@@ -348,6 +348,38 @@ eval_plot_missing() { PATH=$work/nowhere run eval --baseline counts --plot plots
 eval_foreign() { run eval -m whole.bkm base-O0.so; one_trouble && tells '^binkin: base-O0.so: '; }
 trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1'; }
 
+# ---- a graph model: of the same and of one source for four processors ----------------------------------
+
+samples() { # what else is in its data set
+    cat table.tsv
+    for a in amd64 i386 arm64 armhf; do printf '%s\tsample\t1\tgcc-12\tO2\n' "$source/tests/fixtures/items/sample.$a.o"; done
+}
+graph_args="--kind graph --min-forms 2 --sketch 64 --variants 2 --batch 32 --epochs 3 kin.data"
+# shellcheck disable=SC2086
+graph_train() { samples >kin.tsv && run dataset -o kin.data --manifest kin.tsv && run train model --json -o graph.bkm $graph_args && json 0 && [ "$(wc -l <out)" = 3 ] && [ -e graph.bkm ]; }
+# shellcheck disable=SC2086
+graph_words() { wrong 'word vectors for a model without a sequence' train model -o no.bkm --words t.words $graph_args && [ ! -e no.bkm ]; }
+fused_no_words() { wrong 'kind fused needs word vectors' train model -o no.bkm --kind fused kin.data && [ ! -e no.bkm ]; }
+graph_branches() { wrong 'branches "graph,words" are not some of those of kind graph' train model -o no.bkm --kind graph --branches graph,words kin.data && [ ! -e no.bkm ]; }
+graph_info() {
+    run info graph.bkm && [ "$rc" = 0 ] && quiet && has '^  model graph of graph,sketch, for .*arm64' && has '[1-9][0-9]* forms, [1-9][0-9]* items of known rarity' && ! has 'fusion' && ! has ' words' && ! has '"aff"' &&
+        run info --json graph.bkm && json 0 && has '"branches":"graph,sketch"' && has '"forms":[1-9]' && has '"items":[1-9]' && ! has '"words"' && ! has '"aff"'
+}
+graph_info_others() { run info whole.bkm && has '^  model mffa, fusion none+norm, for ' && has ' words by the rules safe/1, the first ' && ! has ' forms' && run info --json whole.bkm && has '"branches":"sequence"' && ! has '"items"'; }
+graph_embed() { # a function of each processor, and the same bytes for any number of threads
+    for a in i386 arm64; do
+        run embed --json -m graph.bkm "$source/tests/fixtures/items/sample.$a.o" && json 0 && [ "$(wc -l <out)" -gt 5 ] || return 1
+    done
+    run embed -t 1 -m graph.bkm base-O0.so && cp out one && run embed -t 3 -m graph.bkm base-O0.so && cmp one out >>err
+}
+graph_match() {
+    run match --truth -m graph.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1' &&
+        run match --truth -m graph.bkm "$source/tests/fixtures/items/sample.i386.o" "$source/tests/fixtures/items/sample.arm64.o" && [ "$rc" = 0 ] && has 'right at rank 1'
+}
+graph_compare() { run compare -m graph.bkm base-O0.so:bk_read_u8 base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && has '1\.0*'; }
+graph_untrained() { run embed -m graph.bkm "$source/tests/fixtures/items/sample.mips64.so"; one_trouble && tells '^binkin: .*mips64'; }
+graph_eval() { run eval --json -m graph.bkm --pool 5 kin.data && json 0 && has '"pool":5'; }
+
 # ---- the tests, in order --------------------------------------------------------------------------
 
 try "binaries are made" make_binaries
@@ -497,4 +529,15 @@ try "eval: gnuplot fails" eval_plot_broken
 [ -n "${MESON_EXE_WRAPPER-}" ] || try "eval: no gnuplot" eval_plot_missing
 try "eval: not a data set" eval_foreign
 try "match with the trained model" trained_matches
+try "train model: kind graph" graph_train
+try "train model: kind graph looks at no words" graph_words
+try "train model: kind fused looks at words" fused_no_words
+try "train model: branches" graph_branches
+try "info: a graph model" graph_info
+try "info: a model of words" graph_info_others
+try "embed with a graph model: several processors, any number of threads" graph_embed
+try "match with a graph model" graph_match
+try "compare with a graph model" graph_compare
+try "embed with a graph model: an architecture it was not trained for" graph_untrained
+try "eval: a graph model" graph_eval
 echo "1..$n"
