@@ -215,7 +215,7 @@ static void test_switches(void **state)
 
 static void test_refuses(void **state)
 {
-    enum { BAD = 25 };
+    enum { BAD = 22 };
     struct planted *p = planted_with_graphs(20, 2, 2, 45), *no_graphs = planted_new(20, 2, 2, 45);
     char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
     struct bk_error err;
@@ -226,7 +226,7 @@ static void test_refuses(void **state)
         bad[i] = good;
     bad[0].branches = "graph,words";
     bad[1].branches = "graph,graph";
-    bad[2].branches = "sequence,graph"; /* not of this kind */
+    bad[2].compat = "safe"; /* with a loss over labels */
     bad[3].branches = "";
     bad[4].join = "sum";
     bad[5].schedule = "linear";
@@ -240,21 +240,30 @@ static void test_refuses(void **state)
     bad[13].mask_forms = NAN;
     bad[14].drop_blocks = 1.5;
     bad[15].drop_items = -0.5;
-    bad[16].variants = 1;
-    bad[17].variants = 17; /* of a batch of 32 */
+    bad[16].compat = "safe"; /* with other branches */
+    bad[16].kind = "fused";
+    bad[16].loss = "pairs";
+    bad[17].kind = "gnn";
     bad[18].batch = 31;
     bad[19].rate = 1;
     bad[20].temperature = -1;
     bad[21].loss = "hinge";
-    bad[22].compat = "safe"; /* with a loss over labels */
-    bad[23].compat = "safe"; /* with other branches */
-    bad[23].kind = "fused";
-    bad[23].loss = "pairs";
-    bad[24].kind = "safe"; /* has no branches to choose */
-    bad[24].branches = "graph";
     for (size_t i = 0; i < BAD; i++)
         if (train(&p->d, words_for(bad[i].kind, vectors), out, bad[i], &err) != BK_EINVAL)
             fail_msg("option %zu is taken, or \"%s\"", i, err.message);
+    for (unsigned variants = 1; variants < 20; variants += 16) { /* of a batch of 32 */
+        struct bk_train_options few = good;
+        few.variants = variants;
+        assert_int_equal(train(&p->d, NULL, out, few, &err), BK_EINVAL);
+        assert_string_equal(err.message, "train: variants from 2 to half the batch");
+    }
+    for (int safe = 0; safe < 2; safe++) { /* the branches of another kind */
+        struct bk_train_options other = good;
+        other.kind = safe ? "safe" : "graph";
+        other.branches = "sequence,graph";
+        assert_int_equal(train(&p->d, vectors, out, other, &err), BK_EINVAL);
+        assert_non_null(strstr(err.message, "are not some of those of kind"));
+    }
     struct bk_train_options odd = good;
     odd.sketch = 63;
     assert_int_equal(train(&p->d, NULL, out, odd, &err), BK_ELIMIT);
@@ -263,10 +272,10 @@ static void test_refuses(void **state)
     assert_int_equal(train(&p->d, NULL, out, branch_options(&seen, "fused"), &err), BK_EINVAL);
     assert_string_equal(err.message, "train: kind fused needs word vectors");
     assert_int_equal(train(&no_graphs->d, NULL, out, good, &err), BK_EMISMATCH);
-    assert_non_null(strstr(err.message, "without graphs"));
+    assert_string_equal(err.message, "a data set without graphs, which kind graph looks at");
     p->d.has_items = false;
     assert_int_equal(train(&p->d, NULL, out, good, &err), BK_EMISMATCH);
-    assert_non_null(strstr(err.message, "without items"));
+    assert_string_equal(err.message, "a data set without items, which kind graph looks at");
     p->d.has_items = true;
     assert_int_equal(seen.n, 0);
     assert_null(fopen(out, "rb"));
