@@ -51,7 +51,7 @@ static int by_hash(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Names of imports are calls: between the objects of an archive they are names of the file's own functions, which no match may see. */
+/* Names of imports are calls, which count by themselves. */
 static int keep_items(struct bk_around_function *f, struct bk_arena *arena, const struct bk_items *items,
                       struct bk_error *err)
 {
@@ -78,7 +78,8 @@ int bk_around_body(void *ctx, size_t i, unsigned worker, const struct bk_body *b
     for (size_t k = 0; k < body->n_callees; k++) {
         uint64_t addr = bk_image_forward(fs->image, body->callees[k]);
         size_t at = bk_functions_at(fs, addr);
-        struct call c = {at == SIZE_MAX ? SIZE_MAX : x->b->first[m] + at, bk_image_import_at(fs->image, addr)};
+        const struct bk_import *import = bk_image_import_at(fs->image, addr);
+        struct call c = {at == SIZE_MAX ? SIZE_MAX : x->b->first[m] + at, import ? import->name : NULL};
         if (c.function != SIZE_MAX || c.name)
             f->calls[f->n_calls++] = c;
     }

@@ -42,15 +42,16 @@ static size_t plain_name(const char **name)
     return n;
 }
 
-/* Whether there is an import. The canaries that guard the stack are the compiler's, and no item. */
+/* Whether there is an import. The canaries that guard the stack are the compiler's, and no item; nor is what is none in a linked file. */
 static bool add_import(struct tracker *t, uint64_t addr)
 {
-    const char *name = bk_image_import_at(t->img, addr);
-    if (name && !begins_with(name, "__stack_chk_")) {
+    const struct bk_import *import = bk_image_import_at(t->img, addr);
+    if (import && !import->inside && !begins_with(import->name, "__stack_chk_")) {
+        const char *name = import->name;
         size_t n = plain_name(&name);
         bk_item_add(t, BK_ITEM_IMPORT, name, n);
     }
-    return name != NULL;
+    return import != NULL;
 }
 
 /* Length of the string at `addr`, 0 when there is none; *out is where its bytes are. */

@@ -91,6 +91,7 @@ struct bk_span {
 struct bk_import {
     uint64_t addr;    /* Thumb bit cleared */
     const char *name; /* never empty; version suffix "@..." cut off */
+    bool inside;      /* another member of the same archive defines it: once they are linked it is no import */
 };
 
 /* A place of a linked file that stands for a function of the file itself, so that another file may put its own there: a stub
@@ -161,8 +162,8 @@ void bk_image_file_close(struct bk_image_file *f);
 const struct bk_section *bk_image_section_at(const struct bk_image *img, uint64_t addr);
 /* What the mapping symbols say about `addr`: the last mark at or before it in its section. False where there is none. */
 bool bk_image_mark_at(enum bk_mark_kind *out, const struct bk_image *img, uint64_t addr);
-/* The name of the import at `addr`, NULL when there is none. O(log n). */
-const char *bk_image_import_at(const struct bk_image *img, uint64_t addr);
+/* The import at `addr`, NULL when there is none. O(log n). */
+const struct bk_import *bk_image_import_at(const struct bk_image *img, uint64_t addr);
 /* Where the stub or word at `addr` leads inside the file; `addr` itself when it is neither. O(log n). */
 uint64_t bk_image_forward(const struct bk_image *img, uint64_t addr);
 /* Whether the section, by its name, holds stubs that jump to functions of other files and nothing else. */

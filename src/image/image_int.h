@@ -173,8 +173,8 @@ BK_MUST_CHECK int bk_elf_relocate(struct elf *e, struct bk_error *err);
 struct elf_reloc bk_elf_reloc(const struct elf *e, uint64_t offset, bool has_addend);
 /* imports.c: fills img.imports and img.forwards, once the sections stand and the symbols are read. */
 BK_MUST_CHECK int bk_elf_read_imports(struct elf *e, struct bk_error *err);
-/* The same file: takes out the imports of every image that another one of the reader defines. */
-BK_MUST_CHECK int bk_image_drop_defined(struct image_reader *rd, struct bk_error *err);
+/* The same file: marks the imports of every image that another one of the reader defines. */
+BK_MUST_CHECK int bk_image_mark_inside(struct image_reader *rd, struct bk_error *err);
 /* unwind.c: fills img.unwinds. */
 BK_MUST_CHECK int bk_elf_read_unwinds(struct elf *e, struct bk_error *err);
 

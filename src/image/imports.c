@@ -354,7 +354,7 @@ static int hand_over(struct imports *m, struct bk_error *err)
     for (size_t i = 0; i < m->list.n; i++) {
         const struct place *p = &m->list.v[i];
         if (p->name)
-            imports[img->n_imports++] = (struct bk_import){p->addr, p->name};
+            imports[img->n_imports++] = (struct bk_import){.addr = p->addr, .name = p->name};
         else
             forwards[img->n_forwards++] = (struct bk_forward){p->addr, p->target};
     }
@@ -408,38 +408,35 @@ static uint64_t *defined_names(size_t *n, const struct image_reader *rd)
     return v;
 }
 
-static int drop_defined(struct bk_image *img, struct bk_arena *arena, const uint64_t *defined, size_t n,
-                        struct bk_error *err)
+static int mark_inside(struct bk_image *img, struct bk_arena *arena, const uint64_t *defined, size_t n,
+                       struct bk_error *err)
 {
-    struct bk_import *kept = bk_arena_alloc(arena, img->n_imports, sizeof *kept);
-    size_t n_kept = 0;
-    if (kept == NULL)
-        return bk_fail_nomem(err, img->n_imports * sizeof *kept);
+    struct bk_import *marked = bk_arena_alloc(arena, img->n_imports, sizeof *marked);
+    if (marked == NULL)
+        return bk_fail_nomem(err, img->n_imports * sizeof *marked);
     for (size_t i = 0; i < img->n_imports; i++) {
         uint64_t hash = name_hash(img->imports[i].name);
-        if (!bsearch(&hash, defined, n, sizeof hash, by_hash))
-            kept[n_kept++] = img->imports[i];
+        marked[i] = img->imports[i];
+        marked[i].inside = bsearch(&hash, defined, n, sizeof hash, by_hash) != NULL;
     }
-    img->imports = kept;
-    img->n_imports = n_kept;
+    img->imports = marked;
     return BK_OK;
 }
 
-int bk_image_drop_defined(struct image_reader *rd, struct bk_error *err)
+int bk_image_mark_inside(struct image_reader *rd, struct bk_error *err)
 {
     size_t n;
     uint64_t *defined = defined_names(&n, rd);
     int rc = defined ? BK_OK : bk_fail_nomem(err, rd->images.n * sizeof *defined);
     for (size_t i = 0; i < rd->images.n && rc == BK_OK; i++)
-        rc = drop_defined(&rd->images.v[i], rd->arena, defined, n, err);
+        rc = mark_inside(&rd->images.v[i], rd->arena, defined, n, err);
     free(defined);
     return rc;
 }
 
-const char *bk_image_import_at(const struct bk_image *img, uint64_t addr)
+const struct bk_import *bk_image_import_at(const struct bk_image *img, uint64_t addr)
 {
-    const struct bk_import *found = entry_at(img->imports, img->n_imports, sizeof *found, addr);
-    return found ? found->name : NULL;
+    return entry_at(img->imports, img->n_imports, sizeof *img->imports, addr);
 }
 
 uint64_t bk_image_forward(const struct bk_image *img, uint64_t addr)
