@@ -56,7 +56,7 @@ static void test_learns(void **state)
         double best = 0;
         for (size_t e = 0; e < 4; e++)
             best = fmax(best, seen.epoch[e].validation_auc);
-        print_message("%s %s %s: loss %.3f to %.3f, validation AUC %.3f\n", how[i].kind,
+        print_message("# %s %s %s: loss %.3f to %.3f, validation AUC %.3f\n", how[i].kind,
                       how[i].branches ? how[i].branches : "all", how[i].loss ? how[i].loss : "supcon",
                       seen.epoch[0].loss, seen.epoch[3].loss, best);
         assert_true(seen.epoch[3].loss <= how[i].fall * seen.epoch[0].loss);
