@@ -1173,6 +1173,16 @@ static void test_embed_branches(void **state)
                                                                                                          : sketch);
             }
         }
+        float *brief = calloc(N, o * sizeof *brief); /* eight bits are of the sequence branch alone */
+        assert_int_equal(bk_model_embed(brief, &s.m, in, N, BK_INT8, 2, NULL, NULL, &err), BK_OK);
+        assert_int_equal(memcmp(brief, out, N * o * sizeof *out) != 0, words);
+        for (size_t i = 0; i < N; i++) {
+            double cosine = 0;
+            for (size_t j = 0; j < o; j++)
+                cosine += (double)brief[i * o + j] * (double)out[i * o + j];
+            assert_true(cosine > 0.999);
+        }
+        free(brief);
         const struct bk_input nothing = {0};
         assert_int_equal(bk_model_embed(alone, &s.m, &nothing, 1, BK_FULL, 1, NULL, NULL, &err), BK_OK);
         for (size_t j = 0; j < o; j++)

@@ -56,7 +56,7 @@ static void test_learns(void **state)
         double best = 0;
         for (size_t e = 0; e < 4; e++)
             best = fmax(best, seen.epoch[e].validation_auc);
-        print_message("%s %s %s: loss %.3f to %.3f, validation AUC %.3f\n", how[i].kind,
+        print_message("# %s %s %s: loss %.3f to %.3f, validation AUC %.3f\n", how[i].kind,
                       how[i].branches ? how[i].branches : "all", how[i].loss ? how[i].loss : "supcon",
                       seen.epoch[0].loss, seen.epoch[3].loss, best);
         assert_true(seen.epoch[3].loss <= how[i].fall * seen.epoch[0].loss);
@@ -216,7 +216,7 @@ static void test_switches(void **state)
 static void test_refuses(void **state)
 {
     enum { BAD = 22 };
-    struct planted *p = planted_with_graphs(20, 2, 2, 45), *no_graphs = planted_new(20, 2, 2, 45);
+    struct planted *p = planted_with_graphs(20, 2, 2, 45);
     char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
     struct bk_error err;
     struct seen seen = {0};
@@ -251,6 +251,20 @@ static void test_refuses(void **state)
     for (size_t i = 0; i < BAD; i++)
         if (train(&p->d, words_for(bad[i].kind, vectors), out, bad[i], &err) != BK_EINVAL)
             fail_msg("option %zu is taken, or \"%s\"", i, err.message);
+    assert_int_equal(seen.n, 0);
+    assert_null(fopen(out, "rb"));
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
+static void test_refuses_with_reason(void **state)
+{
+    struct planted *p = planted_with_graphs(20, 2, 2, 45);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    struct bk_error err;
+    struct seen seen = {0};
+    const struct bk_train_options good = branch_options(&seen, "graph");
     for (unsigned variants = 1; variants < 20; variants += 16) { /* of a batch of 32 */
         struct bk_train_options few = good;
         few.variants = variants;
@@ -267,6 +281,20 @@ static void test_refuses(void **state)
     struct bk_train_options odd = good;
     odd.sketch = 63;
     assert_int_equal(train(&p->d, NULL, out, odd, &err), BK_ELIMIT);
+    assert_int_equal(seen.n, 0);
+    free(vectors);
+    free(out);
+    planted_free(p);
+}
+
+/* What the branches look at must be there, and nothing else is taken. */
+static void test_refuses_data(void **state)
+{
+    struct planted *p = planted_with_graphs(20, 2, 2, 45), *no_graphs = planted_new(20, 2, 2, 45);
+    char *vectors = make_vectors(state, &p->d), *out = temp_path(state, "m");
+    struct bk_error err;
+    struct seen seen = {0};
+    const struct bk_train_options good = branch_options(&seen, "graph");
     assert_int_equal(train(&p->d, vectors, out, good, &err), BK_EINVAL);
     assert_string_equal(err.message, "train: word vectors for a model without a sequence branch");
     assert_int_equal(train(&p->d, NULL, out, branch_options(&seen, "fused"), &err), BK_EINVAL);
@@ -472,8 +500,9 @@ int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_learns),  TEST(test_threads),     TEST(test_resume), TEST(test_switches),
-        TEST(test_refuses), TEST(test_unseen_arch), TEST(test_inputs),
+        TEST(test_learns),       TEST(test_threads),     TEST(test_resume),
+        TEST(test_switches),     TEST(test_refuses),     TEST(test_refuses_with_reason),
+        TEST(test_refuses_data), TEST(test_unseen_arch), TEST(test_inputs),
     };
     many_items = argc > 1 ? argv[1] : "many_items.o";
     return cmocka_run_group_tests(tests, NULL, NULL);
