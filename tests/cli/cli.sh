@@ -1,12 +1,14 @@
 #!/bin/sh
 # The command line over real binaries, made here from the sources of src/base at two levels. Speaks TAP.
-#   cli.sh BINKIN MAKE_MODEL SOURCE_ROOT CC...
+#   cli.sh PART BINKIN MAKE_MODEL SOURCE_ROOT CC...    PART: use (of files and a model), learn (data sets, training, judging)
 set -u
 export LC_ALL=C NO_COLOR=1
 unset BINKIN_MODEL
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 . "$(dirname "$0")/../wrapped.sh"
+part=$1
+shift
 binkin=$(wrapped "$1") make_model=$(wrapped "$2") source=$3
 shift 3
 cc="$*"
@@ -253,7 +255,7 @@ dataset_labels_count() { sed 's/gcc-12/gcc-13/2' table.tsv >other.tsv && run dat
 dataset_options() { run dataset -o o.data --project binkin base-O0.a && [ "$rc" = 0 ] && has '  files  *1$'; }
 dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data $arch-gcc-12-O0 $arch-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
 dataset_unlabelled() { run dataset -o no.data base-O0.a; [ "$rc" = 2 ] && tells '^binkin: base-O0.a: .*--project' && [ ! -e no.data ]; }
-dataset_bad_file() { cp text.c data/binkin-0.1/$arch-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/$arch-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'labels say  *1$'; }
+dataset_bad_file() { echo 'int x;' >data/binkin-0.1/$arch-gcc-12-O0/text.c && run dataset -o bad.data data; rm data/binkin-0.1/$arch-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'labels say  *1$'; }
 dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ "$rc" = 2 ] && tells '^binkin: bad.tsv: line 1: ' && [ ! -e no.data ]; }
 # header TAB rows: the same files with the columns that the first line names
 columns() {
@@ -386,83 +388,84 @@ try "binaries are made" make_binaries
 try "a random model is made of their words" "$make_model" random.bkm base-O0.so base-O2.so twice.a
 export BINKIN_MODEL="$work/random.bkm"
 
-try "--help of the program" help_main
-try "--help lists every command" help_lists
-for c in $commands; do
-    try "$(words "$c"): --help has usage, options and an example; help says the same" help_of "$c"
-    try "$(words "$c"): options of --help are those of the man page" options_in_man "$c"
-    # shellcheck disable=SC2046
-    try "$(words "$c"): an unknown option is refused with a hint" wrong "^Try 'binkin $(words "$c") --help'" $(words "$c") --no-such-thing
-done
-try "man pages are clean" man_lint
-try "version" version
-try "no command" wrong 'no command'
-try "unknown command" wrong "unknown command 'mtach'" mtach
-try "train alone lists its commands" wrong 'train model' train
-try "a mistyped option is guessed" wrong 'did you mean --min-blocks' match --min-bloks 3 a b
-try "a value that is no number" wrong 'expected a whole number' match -k x a b
-try "a negative number" wrong 'expected a whole number' match -k -3 a b
-try "a number too large" wrong 'expected a whole number' match --threads 99999999999 a b
-try "a value where none belongs" wrong 'takes no value' match --truth=1 a b
-try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
-try "too few operands" wrong 'an operand is missing' match base-O0.so
-try "too many operands" wrong '3 operands are too many' match a b c
-try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
-try "bad split" wrong 'function, source, file or project' eval --split folder x
-try "bad axis" wrong 'there is XO, XC' eval --axis XY x
-try "bad baseline" wrong 'there is counts' eval --baseline safe x
-try "bad filter" wrong 'there is keep, words' eval --identical all x
-try "no output named" wrong 'dataset: -o FILE' dataset base-O0.a
-
-try "info: an archive" info_archive
-try "info: JSON" info_json
-try "info: a model" info_model
-try "functions: text" functions_text
-try "functions: addresses, sizes and names are those of nm" oracle nm "$binkin" base-O2.so
-try "functions: instructions are those of objdump" oracle insns "$binkin" base-O2.so bk_pack_commit
-try "functions: a stripped file" functions_stripped
-try "functions: --words" functions_words
-try "functions: several files, JSON" several_files
-try "FILE:NAME" by_name
-try "FILE:0xADDRESS, also inside a function" by_address
-try "FILE:MEMBER:NAME" by_member
-try "FILE:NAME finds a compiler's clone" by_clone
-try "several functions of a name are all listed" many_of_a_name
-try "several functions of a name: compare says which it takes" many_said
-try "a path that exists as a whole wins" whole_path_wins
-
-try "embed: text" embed_text
-try "embed: the number of threads changes nothing" embed_threads
-try "embed: a NumPy file" oracle npy "$binkin" base-O0.so
-try "compare: the same function" compare_same
-try "compare: below the threshold exits 1" compare_below
-try "compare: JSON" compare_json
-try "compare: what the score is worth is not known" compare_uncalibrated
-try "compare: the score is the inner product of the vectors" oracle compare "$binkin" base-O0.so bk_read_u8 bk_pack_open
-try "compare: whole files are sent to match" wrong 'binkin match' compare base-O0.so base-O2.so
-try "match: a file against itself" match_self
-try "match: -k" match_answers
-try "match: --threshold" match_threshold
-try "match: --truth --json closes with its object" match_truth_json
-try "match: figures of --truth worked out from the vectors" oracle truth "$binkin" base-O0.so base-O2.so 5
-try "match: the same with every function" oracle truth "$binkin" base-O0.a base-O2.so 1
-try "match: without --truth no verdict" match_plain
-try "match: what each row rests on" match_evidence
-for file in base-O0.so base-O2.so base-O0.a base-O2.a; do
-    try "match: callers and callees by objdump, $file" oracle neighbours "$binkin" $file
-done
-try "match: --one-to-one" match_one_to_one
-try "match: --one-to-one has one answer" wrong 'one to one is one answer, not 3' match --one-to-one -k 3 base-O0.so base-O2.so
-try "match: names are not looked at" match_names_unseen
-try "match: the same bytes on one core" one_core
-try "match: nothing left to match" match_empty
-try "\$BINKIN_MODEL is used, and missed" environment_missing
-
-if [ -n "${CLI_LITTLE_MEMORY-}" ] && [ -z "${MESON_EXE_WRAPPER-}" ]; then
-    for threads in 1 2 40; do
-        try "little memory: match, threads $threads" little_memory match -t $threads base-O0.a base-O2.a
+if [ "$part" = use ]; then
+    try "--help of the program" help_main
+    try "--help lists every command" help_lists
+    for c in $commands; do
+        try "$(words "$c"): --help has usage, options and an example; help says the same" help_of "$c"
+        try "$(words "$c"): options of --help are those of the man page" options_in_man "$c"
+        # shellcheck disable=SC2046
+        try "$(words "$c"): an unknown option is refused with a hint" wrong "^Try 'binkin $(words "$c") --help'" $(words "$c") --no-such-thing
     done
-    try "little memory: embed" little_memory embed -t 3 base-O0.so
+    try "man pages are clean" man_lint
+    try "version" version
+    try "no command" wrong 'no command'
+    try "unknown command" wrong "unknown command 'mtach'" mtach
+    try "train alone lists its commands" wrong 'train model' train
+    try "a mistyped option is guessed" wrong 'did you mean --min-blocks' match --min-bloks 3 a b
+    try "a value that is no number" wrong 'expected a whole number' match -k x a b
+    try "a negative number" wrong 'expected a whole number' match -k -3 a b
+    try "a number too large" wrong 'expected a whole number' match --threads 99999999999 a b
+    try "a value where none belongs" wrong 'takes no value' match --truth=1 a b
+    try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
+    try "too few operands" wrong 'an operand is missing' match base-O0.so
+    try "too many operands" wrong '3 operands are too many' match a b c
+    try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
+    try "bad split" wrong 'function, source, file or project' eval --split folder x
+    try "bad axis" wrong 'there is XO, XC' eval --axis XY x
+    try "bad baseline" wrong 'there is counts' eval --baseline safe x
+    try "bad filter" wrong 'there is keep, words' eval --identical all x
+    try "no output named" wrong 'dataset: -o FILE' dataset base-O0.a
+
+    try "info: an archive" info_archive
+    try "info: JSON" info_json
+    try "info: a model" info_model
+    try "functions: text" functions_text
+    try "functions: addresses, sizes and names are those of nm" oracle nm "$binkin" base-O2.so
+    try "functions: instructions are those of objdump" oracle insns "$binkin" base-O2.so bk_pack_commit
+    try "functions: a stripped file" functions_stripped
+    try "functions: --words" functions_words
+    try "functions: several files, JSON" several_files
+    try "FILE:NAME" by_name
+    try "FILE:0xADDRESS, also inside a function" by_address
+    try "FILE:MEMBER:NAME" by_member
+    try "FILE:NAME finds a compiler's clone" by_clone
+    try "several functions of a name are all listed" many_of_a_name
+    try "several functions of a name: compare says which it takes" many_said
+    try "a path that exists as a whole wins" whole_path_wins
+
+    try "embed: text" embed_text
+    try "embed: the number of threads changes nothing" embed_threads
+    try "embed: a NumPy file" oracle npy "$binkin" base-O0.so
+    try "compare: the same function" compare_same
+    try "compare: below the threshold exits 1" compare_below
+    try "compare: JSON" compare_json
+    try "compare: what the score is worth is not known" compare_uncalibrated
+    try "compare: the score is the inner product of the vectors" oracle compare "$binkin" base-O0.so bk_read_u8 bk_pack_open
+    try "compare: whole files are sent to match" wrong 'binkin match' compare base-O0.so base-O2.so
+    try "match: a file against itself" match_self
+    try "match: -k" match_answers
+    try "match: --threshold" match_threshold
+    try "match: --truth --json closes with its object" match_truth_json
+    try "match: figures of --truth worked out from the vectors" oracle truth "$binkin" base-O0.so base-O2.so 5
+    try "match: the same with every function" oracle truth "$binkin" base-O0.a base-O2.so 1
+    try "match: without --truth no verdict" match_plain
+    try "match: what each row rests on" match_evidence
+    for file in base-O0.so base-O2.so base-O0.a base-O2.a; do
+        try "match: callers and callees by objdump, $file" oracle neighbours "$binkin" $file
+    done
+    try "match: --one-to-one" match_one_to_one
+    try "match: --one-to-one has one answer" wrong 'one to one is one answer, not 3' match --one-to-one -k 3 base-O0.so base-O2.so
+    try "match: names are not looked at" match_names_unseen
+    try "match: the same bytes on one core" one_core
+    try "match: nothing left to match" match_empty
+    try "\$BINKIN_MODEL is used, and missed" environment_missing
+
+    if [ -n "${CLI_LITTLE_MEMORY-}" ] && [ -z "${MESON_EXE_WRAPPER-}" ]; then
+        for threads in 1 2 40; do
+            try "little memory: match, threads $threads" little_memory match -t $threads base-O0.a base-O2.a
+        done
+        try "little memory: embed" little_memory embed -t 3 base-O0.so
 fi
 
 try "a missing file among many" missing_among_many
@@ -481,7 +484,7 @@ try "functions: needs no model for any architecture" untrained_functions
 try "no function of the name" no_function
 try "no function at the address" no_address
 try "a full disk is told" full_disk
-
+else
 try "dataset: labels from the layout" dataset_layout
 try "dataset: a table says the same" dataset_manifest
 try "dataset: ... and one with named columns" dataset_columns
@@ -540,4 +543,5 @@ try "match with a graph model" graph_match
 try "compare with a graph model" graph_compare
 try "embed with a graph model: an architecture it was not trained for" graph_untrained
 try "eval: a graph model" graph_eval
+fi
 echo "1..$n"
