@@ -159,7 +159,7 @@ static double ours(struct counts *n, const char *path, const struct bk_model *mo
         for (size_t i = 0; i < fs->n; i++) {
             const struct bk_body *body;
             if (bk_decoder_body(&body, d, i, &err) ||
-                bk_word_seq_find(&seq, model->words, body, model->net.max_insns, &err))
+                bk_word_seq_find(&seq, model->words, body, model->cfg.net.max_insns, &err))
                 die(&err);
             n->functions++;
             n->insns += body->n_insns;

@@ -77,7 +77,7 @@ static void read_image(struct functions *out, const struct bk_image *img, const 
     for (size_t i = 0; i < f->n; i++) {
         const struct bk_body *body;
         check(bk_decoder_body(&body, d, i, &err), &err);
-        check(bk_word_seq_find(&words, m->words, body, m->net.max_insns, &err), &err);
+        check(bk_word_seq_find(&words, m->words, body, m->cfg.net.max_insns, &err), &err);
         if (words.n == 0)
             continue;
         uint32_t *ids = must(bk_calloc(words.n, sizeof *ids));
@@ -137,7 +137,7 @@ static void dump(const char *path, const char *binary)
     FILE *out = bk_save_stream(save);
     put_u32(out, (uint32_t)n);
     put_u32(out, v);
-    put_u32(out, m->net.d);
+    put_u32(out, m->cfg.net.d);
     for (size_t i = 0; i < n; i++) {
         put_u32(out, (uint32_t)all.v[order[i]].n);
         words += all.v[order[i]].n;
@@ -145,10 +145,10 @@ static void dump(const char *path, const char *binary)
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < all.v[order[i]].n; k++)
             put_u32(out, all.v[order[i]].ids[k]);
-    float *row = must(bk_calloc(m->net.d, sizeof *row));
+    float *row = must(bk_calloc(m->cfg.net.d, sizeof *row));
     for (uint32_t i = 0; i < v; i++) {
         check(bk_model_vectors(row, m, &i, 1, &err), &err);
-        for (size_t k = 0; k < m->net.d; k++) {
+        for (size_t k = 0; k < m->cfg.net.d; k++) {
             uint32_t bits;
             memcpy(&bits, &row[k], sizeof bits);
             put_u32(out, bits);
@@ -171,6 +171,7 @@ struct input {
     size_t n, n_words; /* functions; vocabulary */
     uint32_t d;
     struct bk_seq *seqs;
+    struct bk_input *v; /* the same as inputs of a model */
     uint32_t *ids;
     float *words;
 };
@@ -195,8 +196,11 @@ static void input_open(struct input *in, const char *path)
     in->ids = must(bk_calloc(sum + 1, sizeof *in->ids));
     for (size_t i = 0; i < sum; i++)
         in->ids[i] = bk_read_u32(&c);
-    for (size_t i = 0, at = 0; i < in->n; at += in->seqs[i++].n)
+    in->v = must(bk_calloc(in->n, sizeof *in->v));
+    for (size_t i = 0, at = 0; i < in->n; at += in->seqs[i++].n) {
         in->seqs[i].ids = in->ids + at;
+        in->v[i].words = in->seqs[i];
+    }
     in->words = must(bk_alloc_large((size_t)in->n_words * in->d, sizeof *in->words));
     for (size_t i = 0; i < (size_t)in->n_words * in->d; i++) {
         uint32_t bits = bk_read_u32(&c);
@@ -208,6 +212,7 @@ static void input_open(struct input *in, const char *path)
 static void input_done(struct input *in)
 {
     free(in->seqs);
+    free(in->v);
     free(in->ids);
     free(in->words);
 }
@@ -249,7 +254,7 @@ static void report(const char *job, size_t functions, double seconds, double ope
 static struct bk_model *model_of(const struct input *in)
 {
     struct bk_model *m = open_model();
-    if (bk_strtab_count(m->words) != in->n_words || m->net.d != in->d)
+    if (bk_strtab_count(m->words) != in->n_words || m->cfg.net.d != in->d)
         die("the functions were written with another model");
     return m;
 }
@@ -258,17 +263,17 @@ static void embed_in(const struct input *in, enum bk_precision precision, unsign
 {
     struct bk_model *m = model_of(in);
     struct bk_error err;
-    float *out = must(bk_calloc(in->n * bk_net_outputs(&m->net), sizeof *out));
-    check(bk_model_embed(out, m, in->seqs, in->n, precision, threads, NULL, NULL, &err),
+    float *out = must(bk_calloc(in->n * bk_net_outputs(&m->cfg.net), sizeof *out));
+    check(bk_model_embed(out, m, in->v, in->n, precision, threads, NULL, NULL, &err),
           &err); /* the first touches the pages */
     size_t done = 0;
     double begun = bk_now();
     do {
-        check(bk_model_embed(out, m, in->seqs, in->n, precision, threads, NULL, NULL, &err), &err);
+        check(bk_model_embed(out, m, in->v, in->n, precision, threads, NULL, NULL, &err), &err);
         done++;
     } while (bk_now() - begun < seconds);
     double spent = bk_now() - begun;
-    struct work w = useful(&m->net, in->seqs, in->n, in->n_words);
+    struct work w = useful(&m->cfg.net, in->seqs, in->n, in->n_words);
     report(precision == BK_INT8 ? "embed-int8" : "embed", done * in->n, spent, (double)done * (w.own + w.shared), "");
     free(out);
     bk_model_close(m);
@@ -295,17 +300,17 @@ static void latency(const struct input *in, unsigned threads, double seconds)
     enum { MAX_TIMES = 100000 };
     struct bk_model *m = model_of(in);
     struct bk_error err;
-    struct bk_seq longest[LATENCY_FUNCS];
+    struct bk_input longest[LATENCY_FUNCS];
     size_t n = 0, done = 0;
     for (size_t i = 0; i < in->n && n < LATENCY_FUNCS; i++)
-        if (in->seqs[i].n == m->net.max_insns)
-            longest[n++] = in->seqs[i];
+        if (in->seqs[i].n == m->cfg.net.max_insns)
+            longest[n++] = in->v[i];
     if (n == 0)
         die("no function of full length");
     double *times = must(bk_calloc(MAX_TIMES, sizeof *times)), operations = 0;
-    float *out = must(bk_calloc(bk_net_outputs(&m->net), sizeof *out));
+    float *out = must(bk_calloc(bk_net_outputs(&m->cfg.net), sizeof *out));
     for (size_t i = 0; i < n; i++) {
-        struct work w = useful(&m->net, &longest[i], 1, in->n_words);
+        struct work w = useful(&m->cfg.net, &longest[i].words, 1, in->n_words);
         operations += (w.own + w.shared) / (double)n;
         check(bk_model_embed(out, m, &longest[i], 1, BK_FULL, threads, NULL, NULL, &err), &err);
     }

@@ -26,7 +26,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_info, cli_functions, cli_embed, cli_compare, cli_match, cli_dataset, cli_train_i2v,
-    cli_train_model, cli_eval;
+    cli_train_model, cli_train_calibrate, cli_eval;
 
 /* ---- options (options.c) ------------------------------------------------ */
 
@@ -119,7 +119,7 @@ struct cli_series {
 };
 struct cli_panel {
     const char *title, *x_label, *y_label;
-    bool log_x, unit_y; /* unit_y: from 0 to 1 */
+    bool log_x, unit_y, log_y; /* unit_y: from 0 to 1 */
     const struct cli_series *series;
     size_t n;
 };
@@ -153,7 +153,8 @@ char *cli_printable(char *out, size_t size, const char *s);
 /* "name", "member:name" in an archive; the address where there is no name. */
 char *cli_function_label(char *out, size_t size, const struct bk_binary *b, size_t i);
 
-bool cli_color(FILE *stream); /* a terminal, and NO_COLOR is not set */
+extern const char *const cli_size_names[BK_SIZE_CLASSES]; /* "2-4": basic blocks */
+bool cli_color(FILE *stream);                             /* a terminal, and NO_COLOR is not set */
 
 /* A bar on stderr, drawn only on a terminal. `ctx` of cli_progress is a struct cli_bar, zero-initialised. */
 struct cli_bar {

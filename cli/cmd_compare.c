@@ -1,6 +1,8 @@
 /* binkin compare: the score of two functions. */
 #include "cli.h"
 
+#include <math.h>
+
 /* The one function that a target names; a trouble is printed. */
 static bool one_function(size_t *out, const struct cli_target *t, const char *text)
 {
@@ -20,40 +22,66 @@ static bool one_function(size_t *out, const struct cli_target *t, const char *te
     return true;
 }
 
-static int show(const struct cli_target *a, size_t fa, const struct cli_target *b, size_t fb, double score,
-                double threshold, bool json)
+struct asked {
+    double threshold;
+    size_t pool; /* 0: the functions of B */
+    bool json;
+};
+
+static json_t *known(double x)
 {
-    int status = score >= threshold ? EXIT_FINE : EXIT_NO;
-    if (json) {
+    return isnan(x) ? json_null() : json_real(x);
+}
+
+static void show_worth(const struct bk_score *s, size_t pool)
+{
+    if (isnan(s->probability))
+        printf("        what that is worth is not known: the model is not calibrated for such pairs\n");
+    else
+        printf("        probability %.3g where one of %zu candidates is right; %.2g wrong ones as good expected\n",
+               s->probability, pool, s->expected_false);
+}
+
+static int show(const struct cli_target *a, size_t fa, const struct cli_target *b, size_t fb, const struct bk_score *s,
+                const struct asked *asked)
+{
+    int status = (double)s->cosine >= asked->threshold ? EXIT_FINE : EXIT_NO;
+    size_t pool = asked->pool ? asked->pool : bk_binary_n_functions(b->binary);
+    if (asked->json) {
         json_t *o = cli_json_record();
         json_object_set_new(o, "a", cli_json_function(a->binary, fa));
         json_object_set_new(o, "b", cli_json_function(b->binary, fb));
-        json_object_set_new(o, "score", json_real(score));
-        json_object_set_new(o, "threshold", json_real(threshold));
+        json_object_set_new(o, "score", json_real((double)s->cosine));
+        json_object_set_new(o, "threshold", json_real(asked->threshold));
         json_object_set_new(o, "similar", json_boolean(status == EXIT_FINE));
+        json_object_set_new(o, "pool", json_integer((json_int_t)pool));
+        json_object_set_new(o, "probability", known(s->probability));
+        json_object_set_new(o, "expected_false", known(s->expected_false));
         cli_json(o, &status);
     } else {
-        printf("%.4f  %s (threshold %g)\n", score, status == EXIT_FINE ? "similar" : "not similar", threshold);
+        printf("%.4f  %s (threshold %g)\n", (double)s->cosine, status == EXIT_FINE ? "similar" : "not similar",
+               asked->threshold);
+        show_worth(s, pool);
     }
     return status;
 }
 
-static int compare(const struct bk_model *model, char **texts, const struct bk_embed_options *opt, double threshold,
-                   bool json)
+static int compare(const struct bk_model *model, char **texts, const struct bk_embed_options *opt,
+                   const struct asked *asked)
 {
     int status = EXIT_FINE;
     struct cli_target a = {0}, b = {0};
     struct bk_error err = {0};
     size_t fa, fb;
-    float score;
+    struct bk_score score;
     bool open_a = cli_target_open(&a, texts[0], &status), open_b = cli_target_open_second(&b, &a, texts[1], &status);
     bool one_a = open_a && one_function(&fa, &a, texts[0]), one_b = open_b && one_function(&fb, &b, texts[1]);
     if (!one_a || !one_b)
         status = EXIT_TROUBLE;
-    else if (bk_compare(&score, model, a.binary, fa, b.binary, fb, opt, &err))
+    else if (bk_score_describe(&score, model, a.binary, fa, b.binary, fb, asked->pool, opt, &err))
         status = cli_trouble(&err);
     else {
-        int said = show(&a, fa, &b, fb, (double)score, threshold, json);
+        int said = show(&a, fa, &b, fb, &score, asked);
         status = status == EXIT_FINE ? said : status;
     }
     cli_target_close(&b);
@@ -65,13 +93,14 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
 {
     struct bk_embed_options opt = {0};
     const char *model_path = NULL;
-    double threshold = 0.5;
-    bool json = false;
+    struct asked asked = {.threshold = 0.5};
     const struct cli_option options[] = {
         CLI_OPT_MODEL(&model_path),
-        {"threshold", 0, CLI_REAL, &threshold, "X", "call a score of X or more similar (default: 0.5)"},
+        {"threshold", 0, CLI_REAL, &asked.threshold, "X", "call a score of X or more similar (default: 0.5)"},
+        {"pool", 0, CLI_SIZE, &asked.pool, "N",
+         "candidates that the second function was found among (default: the functions of its file)"},
         CLI_OPT_ANY_ARCH(&opt.any_arch),
-        CLI_OPT_JSON(&json),
+        CLI_OPT_JSON(&asked.json),
     };
     int first;
     struct bk_model *model;
@@ -84,7 +113,7 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
     }
     if (bk_model_load(&model, model_path, &err))
         return cli_trouble(&err);
-    int status = compare(model, argv + first, &opt, threshold, json);
+    int status = compare(model, argv + first, &opt, &asked);
     bk_model_free(model);
     return status;
 }
@@ -94,7 +123,9 @@ const struct cli_command cli_compare = {
     .run = run,
     .summary = "Score two functions: the cosine of their vectors, 1 for the same direction.",
     .operands = "FILE:FUNCTION FILE:FUNCTION",
-    .about = "Exit status: 0 similar, 1 not similar, 2 trouble.",
+    .about = "With a calibrated model also how likely they are the same function, where the file of the second\n"
+             "holds it, and how many wrong ones of that file are expected to score as high.\n"
+             "Exit status: 0 similar, 1 not similar, 2 trouble.",
     .example = "  binkin compare libz.so.1:adler32 libz.a:adler32\n"
                "  binkin compare --threshold 0.8 old.so:0x1a40 new.so:0x1b20",
 };

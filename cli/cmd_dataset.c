@@ -364,6 +364,8 @@ void cli_dataset_info(const struct bk_dataset_info *d, const struct bk_dataset *
         {"with_immediates", "functions with immediates", d->n_with_immediates, d->has_immediates},
         {"forms", "distinct forms of instructions", d->n_forms, d->has_graph},
         {"edges", "edges between basic blocks", d->n_edges, d->has_graph},
+        {"items", "distinct items", d->n_items, d->has_items},
+        {"with_items", "functions with items", d->n_with_items, d->has_items},
     };
     char hash[24], safe[512];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->hash);

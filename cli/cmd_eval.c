@@ -32,8 +32,6 @@ struct judging {
     struct cli_bar bar;
 };
 
-static const char *const size_names[BK_SIZE_CLASSES] = {"1", "2-4", "5-9", "10-49", "50+"};
-
 static bool axis_skipped(const struct judging *j, enum bk_axis a)
 {
     return j->info.axes[a].pairs == 0;
@@ -63,7 +61,7 @@ static json_t *pool_json(const struct bk_judged_pool *p)
     put_figure(o, "mrr_at_10", &p->mrr_at_10);
     put_figure(o, "ndcg_at_10", &p->ndcg_at_10);
     for (size_t c = 0; c < BK_SIZE_CLASSES; c++)
-        json_array_append_new(sizes, json_pack("{s:s, s:I, s:o}", "blocks", size_names[c], "queries",
+        json_array_append_new(sizes, json_pack("{s:s, s:I, s:o}", "blocks", cli_size_names[c], "queries",
                                                (json_int_t)p->sizes[c].queries, "recall_at_1",
                                                p->sizes[c].queries ? json_real(p->sizes[c].recall_at_1) : json_null()));
     json_object_set_new(o, "sizes", sizes);
@@ -195,7 +193,7 @@ static void show_sizes(const struct judging *j, enum bk_axis a, size_t p)
     char text[64];
     printf("  %-*s  Recall@1 by basic blocks (queries):", name_width(j), "");
     for (size_t c = 0; c < BK_SIZE_CLASSES; c++) {
-        width[c] = snprintf(text, sizeof text, "%s (%zu)", size_names[c], classes[c].queries);
+        width[c] = snprintf(text, sizeof text, "%s (%zu)", cli_size_names[c], classes[c].queries);
         printf("  %s", text);
     }
     printf("\n");
@@ -281,9 +279,9 @@ static bool plot_axis(const struct judging *j, enum bk_axis a)
     struct cli_series series[3][MAX_SUBJECTS];
     char titles[3][MAX_SUBJECTS][96], title[128], recall[64] = "Recall@k";
     struct cli_panel panels[3] = {
-        {"ROC (AUC)", "false positive rate", "true positive rate", false, true, series[0], j->n},
-        {"precision-recall (AP)", "recall", "precision", false, true, series[1], j->n},
-        {recall, "k", "recall", true, true, series[2], j->n}};
+        {"ROC (AUC)", "false positive rate", "true positive rate", false, true, false, series[0], j->n},
+        {"precision-recall (AP)", "recall", "precision", false, true, false, series[1], j->n},
+        {recall, "k", "recall", true, true, false, series[2], j->n}};
     for (size_t i = 0; i < j->n; i++) {
         const struct subject *s = &j->subjects[i];
         const struct bk_judged_axis *x = &s->judged.axes[a];
@@ -323,8 +321,8 @@ static bool plot_loss(const struct judging *j)
 {
     struct cli_series series[2][MAX_SUBJECTS];
     static const char *const keys[2] = {"loss", "validation_auc"};
-    struct cli_panel panels[2] = {{"training loss", "epoch", "mean loss of a pair", false, false, series[0], 0},
-                                  {"validation", "epoch", "AUC", false, false, series[1], 0}};
+    struct cli_panel panels[2] = {{"training loss", "epoch", "mean loss of a pair", false, false, false, series[0], 0},
+                                  {"validation", "epoch", "AUC", false, false, false, series[1], 0}};
     double *held[3 * MAX_SUBJECTS];
     size_t n_held = 0;
     for (size_t i = 0; i < j->n; i++) {

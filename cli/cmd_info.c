@@ -103,42 +103,74 @@ static int show_binary(const char *path, unsigned threads, bool json)
 
 /* ---- files of our own ------------------------------------------------------ */
 
+/* What a model has no branch for is not told. */
+static void print_model_json(const char *path, const struct bk_model_info *i, const char *hash, int *status)
+{
+    json_t *o = cli_json_record();
+    json_object_set_new(o, "file", cli_json_text(path));
+    json_object_set_new(o, "model", cli_json_text(i->kind));
+    json_object_set_new(o, "branches", cli_json_text(i->branches));
+    if (*i->aff)
+        json_object_set_new(o, "aff", cli_json_text(i->aff));
+    json_object_set_new(o, "tokens", cli_json_text(i->tokens));
+    json_object_set_new(o, "archs", cli_json_text(i->archs));
+    json_object_set_new(o, "dim", json_integer((json_int_t)i->dim));
+    if (i->n_words)
+        json_object_set_new(o, "words", json_integer((json_int_t)i->n_words));
+    if (i->n_forms)
+        json_object_set_new(o, "forms", json_integer((json_int_t)i->n_forms));
+    if (strstr(i->branches, "sketch"))
+        json_object_set_new(o, "items", json_integer((json_int_t)i->n_items));
+    json_object_set_new(o, "params", json_integer((json_int_t)i->n_params));
+    json_object_set_new(o, "max_insns", json_integer(i->max_insns));
+    json_object_set_new(o, "calibrated", json_boolean(i->calibrated));
+    json_object_set_new(o, "hash", json_string(hash));
+    json_object_set_new(o, "provenance", json_loads(i->provenance, 0, NULL));
+    cli_json(o, status);
+}
+
+static void print_model_text(const char *path, const struct bk_model_info *i, const char *hash)
+{
+    char safe[512];
+    printf("%s\n  model %s", cli_printable(safe, sizeof safe, path), i->kind);
+    if (strcmp(i->branches, "sequence") != 0)
+        printf(" of %s", i->branches);
+    if (*i->aff)
+        printf(", fusion %s", i->aff);
+    printf(", for %s\n  %zu numbers a function, %zu trainable", i->archs, i->dim, i->n_params);
+    if (i->n_words)
+        printf(", %zu words by the rules %s", i->n_words, i->tokens);
+    if (i->n_forms)
+        printf(", %zu forms", i->n_forms);
+    if (strstr(i->branches, "sketch"))
+        printf(", %zu items of known rarity", i->n_items);
+    if (i->max_insns)
+        printf(", the first %u instructions", i->max_insns);
+    printf("\n  %s", i->calibrated ? "calibrated: it says what a score is worth"
+                                   : "not calibrated: its scores are cosines alone");
+    json_t *made = json_loads(i->provenance, 0, NULL);
+    json_object_del(made, "history"); /* a line an epoch: left to --json */
+    char *text = made ? json_dumps(made, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)) : NULL;
+    printf("\n  hash %s\n  made by %s\n", hash, text ? text : "?");
+    free(text);
+    json_decref(made);
+}
+
 static int show_model(const char *path, bool json)
 {
     int status = EXIT_FINE;
     struct bk_model *m;
     struct bk_model_info i;
     struct bk_error err = {0};
-    char safe[512], hash[24];
+    char hash[24];
     if (bk_model_load(&m, path, &err))
         return cli_trouble(&err);
     bk_model_describe(&i, m);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)i.hash);
-    if (json) {
-        json_t *o = cli_json_record();
-        json_object_set_new(o, "file", cli_json_text(path));
-        json_object_set_new(o, "model", cli_json_text(i.kind));
-        json_object_set_new(o, "aff", cli_json_text(i.aff));
-        json_object_set_new(o, "tokens", cli_json_text(i.tokens));
-        json_object_set_new(o, "archs", cli_json_text(i.archs));
-        json_object_set_new(o, "dim", json_integer((json_int_t)i.dim));
-        json_object_set_new(o, "words", json_integer((json_int_t)i.n_words));
-        json_object_set_new(o, "params", json_integer((json_int_t)i.n_params));
-        json_object_set_new(o, "max_insns", json_integer(i.max_insns));
-        json_object_set_new(o, "hash", json_string(hash));
-        json_object_set_new(o, "provenance", json_loads(i.provenance, 0, NULL));
-        cli_json(o, &status);
-    } else {
-        printf("%s\n  model %s, fusion %s, for %s\n", cli_printable(safe, sizeof safe, path), i.kind, i.aff, i.archs);
-        printf("  %zu numbers a function, %zu trainable, %zu words by the rules %s, the first %u instructions\n", i.dim,
-               i.n_params, i.n_words, i.tokens, i.max_insns);
-        json_t *made = json_loads(i.provenance, 0, NULL);
-        json_object_del(made, "history"); /* a line an epoch: left to --json */
-        char *text = made ? json_dumps(made, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)) : NULL;
-        printf("  hash %s\n  made by %s\n", hash, text ? text : "?");
-        free(text);
-        json_decref(made);
-    }
+    if (json)
+        print_model_json(path, &i, hash, &status);
+    else
+        print_model_text(path, &i, hash);
     bk_model_free(m);
     return status;
 }
@@ -197,6 +229,6 @@ const struct cli_command cli_info = {
     .about = "FILE is an ELF executable, shared object or object file, or an archive of objects (.a).\n"
              "Bytes in functions are decoded instructions, data between them (literal pools, jump\n"
              "tables, padding) or bad: bytes that no instruction could be made of. Of a model or data\n"
-             "set it says what it was made from.",
+             "set it says what it was made from, of a model also what it looks at.",
     .example = "  binkin info /usr/lib/x86_64-linux-gnu/libz.a",
 };

@@ -13,6 +13,11 @@ struct matching {
     bool json;
 };
 
+static bool by_context(const struct matching *x)
+{
+    return x->a->whole && x->b->whole && !x->opt.no_neighbours;
+}
+
 /* ---- text -------------------------------------------------------------------- */
 
 static void label(char *out, size_t size, const struct bk_binary *b, size_t i)
@@ -64,15 +69,26 @@ static void show_summary(const struct matching *x, const struct bk_matches *m, s
            100 * m->recall_at_1, m->recall_at_10 * n, 100 * m->recall_at_10, m->mrr_at_10);
 }
 
+/* What the order rests on beside the score: matched callers and callees, items in common, the place in the file. */
+static void evidence(char *out, size_t size, const struct matching *x, const struct bk_match_answer *v)
+{
+    char calls[24], items[24];
+    snprintf(calls, sizeof calls, "%zu/%zu", v->n_neighbours_matched, v->n_neighbours);
+    snprintf(items, sizeof items, "%zu/%zu", v->n_shared_items, v->n_items);
+    out[0] = 0;
+    if (by_context(x))
+        snprintf(out, size, "  %7s  %9s  %5s", calls, items, v->in_order ? "yes" : "-");
+}
+
 static void show_text(const struct matching *x, const struct bk_matches *m)
 {
     const struct bk_binary *a = x->a->binary, *b = x->b->binary;
-    char query[MAX_LABEL + 24], answer[MAX_LABEL + 24];
+    char query[MAX_LABEL + 24], answer[MAX_LABEL + 24], rests_on[80];
     int wide_a = (int)widest(m, a, true), wide_b = x->opt.truth ? (int)widest(m, b, false) : 0;
     bool color = cli_color(stdout);
     size_t shown = 0;
-    printf("%-*s  %4s  %6s  %-*s%s\n", wide_a, "QUERY", "RANK", "SCORE", wide_b, "ANSWER",
-           x->opt.truth ? "  BY NAME" : "");
+    printf("%-*s  %4s  %6s%s  %-*s%s\n", wide_a, "QUERY", "RANK", "SCORE",
+           by_context(x) ? "    CALLS      ITEMS  ORDER" : "", wide_b, "ANSWER", x->opt.truth ? "  BY NAME" : "");
     for (size_t i = 0; i < m->n; i++) {
         const struct bk_match_answer *v = &m->v[i];
         if ((double)v->score < x->threshold)
@@ -80,8 +96,9 @@ static void show_text(const struct matching *x, const struct bk_matches *m)
         shown++;
         label(query, sizeof query, a, v->query);
         label(answer, sizeof answer, b, v->answer);
-        printf("%-*s  %4u  %6.4f  %-*s%s%s\n", wide_a, v->rank == 1 ? query : "", v->rank, (double)v->score, wide_b,
-               answer, x->opt.truth ? "  " : "", x->opt.truth ? verdict(v->right, color) : "");
+        evidence(rests_on, sizeof rests_on, x, v);
+        printf("%-*s  %4u  %6.4f%s  %-*s%s%s\n", wide_a, v->rank == 1 ? query : "", v->rank, (double)v->score, rests_on,
+               wide_b, answer, x->opt.truth ? "  " : "", x->opt.truth ? verdict(v->right, color) : "");
     }
     show_summary(x, m, shown);
 }
@@ -98,6 +115,14 @@ static void show_json(const struct matching *x, const struct bk_matches *m, int 
         json_object_set_new(o, "query", cli_json_function(x->a->binary, v->query));
         json_object_set_new(o, "rank", json_integer(v->rank));
         json_object_set_new(o, "score", json_real((double)v->score));
+        if (by_context(x)) {
+            json_object_set_new(o, "rank_score", json_real((double)v->rank_score));
+            json_object_set_new(o, "neighbours", json_integer((json_int_t)v->n_neighbours));
+            json_object_set_new(o, "neighbours_matched", json_integer((json_int_t)v->n_neighbours_matched));
+            json_object_set_new(o, "items", json_integer((json_int_t)v->n_items));
+            json_object_set_new(o, "items_shared", json_integer((json_int_t)v->n_shared_items));
+            json_object_set_new(o, "in_order", json_boolean(v->in_order));
+        }
         json_object_set_new(o, "answer", cli_json_function(x->b->binary, v->answer));
         if (x->opt.truth)
             json_object_set_new(o, "right", v->right < 0 ? json_null() : json_boolean(v->right));
@@ -121,9 +146,9 @@ static int match(struct matching *x, const struct bk_model *model)
     struct cli_bar bar = {0};
     x->opt.embed.progress = cli_progress;
     x->opt.embed.progress_ctx = &bar;
-    x->opt.only_a = x->a->functions;
+    x->opt.only_a = x->a->whole ? NULL : x->a->functions;
     x->opt.n_only_a = x->a->n;
-    x->opt.only_b = x->b->functions;
+    x->opt.only_b = x->b->whole ? NULL : x->b->functions;
     x->opt.n_only_b = x->b->n;
     int rc = bk_match(&m, model, x->a->binary, x->b->binary, &x->opt, &err);
     cli_bar_clear(&bar);
@@ -154,6 +179,8 @@ static int run(const struct cli_command *cmd, int argc, char **argv)
         {"threshold", 0, CLI_REAL, &x.threshold, "X", "do not show answers that score below X"},
         {"truth", 0, CLI_FLAG, &x.opt.truth, NULL,
          "judge the answers by symbol names, which the matching itself never looks at"},
+        {"no-neighbours", 0, CLI_FLAG, &x.opt.no_neighbours, NULL, "rank by the vectors alone"},
+        {"one-to-one", 0, CLI_FLAG, &x.opt.one_to_one, NULL, "let each function of B answer one of A at most"},
         CLI_OPT_INT8(&x.opt.embed.int8),
         CLI_OPT_ANY_ARCH(&x.opt.embed.any_arch),
         CLI_OPT_THREADS(&x.opt.embed.threads),
@@ -187,6 +214,9 @@ const struct cli_command cli_match = {
     .summary = "For each function of A, find the most similar functions of B.",
     .operands = "A[:FUNCTION] B[:FUNCTION]",
     .about = "A and B may be built by other compilers, at other levels, for other processors.\n"
+             "Between whole files, what surrounds a function ranks its answers too: each row then says how\n"
+             "many of its callers, callees and imports are matched with those of the answer, how many of its\n"
+             "constants, field offsets and strings the answer has, and whether they follow in the same order.\n"
              "With --truth a query is judged when some candidate has a name in common with it\n"
              "(aliases count, clone suffixes like .isra.0 do not), and --json closes with one object:\n"
              "queries (judged ones), pool (candidates), recall_at_1, recall_at_10, mrr_at_10, min_blocks.",

@@ -221,22 +221,55 @@ static int run_model(const struct cli_command *cmd, int argc, char **argv)
     bool json = false;
     const struct cli_option options[] = {
         {"output", 'o', CLI_TEXT, &out, "FILE", "the model file to write (required)"},
-        {"words", 'w', CLI_TEXT, &words, "FILE", "word vectors made by 'train i2v' (required)"},
-        {"kind", 0, CLI_TEXT, &opt.kind, "KIND", "the network: mffa (default) or safe"},
+        {"words", 'w', CLI_TEXT, &words, "FILE", "word vectors made by 'train i2v' (required but for kind graph)"},
+        {"kind", 0, CLI_TEXT, &opt.kind, "KIND",
+         "the network: mffa (default) or safe, over the sequence of words; graph, over basic blocks and a sketch of "
+         "rare "
+         "constants, strings and imported names; fused, over all"},
+        {"branches", 0, CLI_TEXT, &opt.branches, "LIST",
+         "some of those of kinds graph and fused: sequence,graph,sketch (default: all of the kind's)"},
+        {"without", 0, CLI_TEXT, &opt.without, "LIST",
+         "what graph and fused do not look at: some of "
+         "forms,neutral-forms,edges,callees,immediates,displacements,strings,imports"},
+        {"join", 0, CLI_TEXT, &opt.join, "HOW", "several branches: by attention (default) or concat"},
+        {"sketch", 0, CLI_UNSIGNED, &opt.sketch, "N", "numbers of the sketch, even (default: 256)"},
+        {"states", 0, CLI_UNSIGNED, &opt.states, "N", "numbers of a block's state in the graph branch (default: 64)"},
+        {"outputs", 0, CLI_UNSIGNED, &opt.outputs, "N", "numbers that the graph branch makes (default: 128)"},
+        {"min-forms", 0, CLI_UNSIGNED, &opt.min_forms, "N",
+         "source functions that hold a form of instructions that the model knows (default: 8)"},
         {"aff", 0, CLI_TEXT, &opt.aff, "READING",
          "how mffa fuses its branches: matrix, residual, gate or none, or which it has alone: p or q; with +scale, "
          "+norm, "
          "+linear (default: the kind's)"},
         {"max-insns", 0, CLI_UNSIGNED, &opt.max_insns, "N",
-         "instructions of a function that are looked at (default: 150)"},
+         "instructions of a function whose words are looked at (default: 150, of kind fused 100)"},
         {"epochs", 'e', CLI_UNSIGNED, &opt.epochs, "N", "epochs (default: 50)"},
         {"pairs", 0, CLI_U64, &opt.pairs_per_epoch, "N",
-         "pairs an epoch (default: one similar and one dissimilar for each training function)"},
-        {"batch", 0, CLI_UNSIGNED, &opt.batch, "N", "pairs a step (default: 250)"},
+         "pairs an epoch (default: one similar and one dissimilar for each training function; of losses over labels, "
+         "which count two functions as a pair: each source function once)"},
+        {"batch", 0, CLI_UNSIGNED, &opt.batch, "N",
+         "pairs a step (default: 250); of losses over labels functions (512)"},
         {"rate", 0, CLI_REAL, &opt.rate, "X", "learning rate of Adam (default: 0.001)"},
         {"loss", 0, CLI_TEXT, &opt.loss, "LOSS",
-         "pairs (default, the paper's) or contrastive: every other partner of a batch is a negative"},
-        {"temperature", 0, CLI_REAL, &opt.temperature, "X", "of the contrastive loss (default: 0.1)"},
+         "pairs (the paper's; default of mffa and safe), contrastive: every other partner of a batch is a negative, "
+         "or over batches of source functions with several variants each: supcon (supervised contrast; default of "
+         "graph and fused), triplet (hardest negative)"},
+        {"temperature", 0, CLI_REAL, &opt.temperature, "X", "of contrasts (default: 0.1, of supcon 0.07)"},
+        {"margin", 0, CLI_REAL, &opt.margin, "X", "of triplets (default: 0.2)"},
+        {"variants", 0, CLI_UNSIGNED, &opt.variants, "K", "functions of a source function in a batch (default: 4)"},
+        {"memory", 0, CLI_UNSIGNED, &opt.memory, "N",
+         "functions of former batches that a batch is contrasted with too (default: 0)"},
+        {"cross-from", 0, CLI_REAL, &opt.cross_from, "P",
+         "probability that the next variant comes from an architecture, compiler and level not drawn yet: in the first "
+         "epoch (default: 0)"},
+        {"cross-to", 0, CLI_REAL, &opt.cross_to, "P", "... and in the last (default: 0)"},
+        {"mask-forms", 0, CLI_REAL, &opt.mask_forms, "P", "hide so many forms of instructions (default: 0)"},
+        {"drop-blocks", 0, CLI_REAL, &opt.drop_blocks, "P", "hide so many basic blocks (default: 0)"},
+        {"drop-items", 0, CLI_REAL, &opt.drop_items, "P", "hide so many items of the sketch (default: 0)"},
+        {"schedule", 0, CLI_TEXT, &opt.schedule, "HOW",
+         "of the rate: constant (default of mffa and safe) or cosine (of graph and fused)"},
+        {"warm-up", 0, CLI_UNSIGNED, &opt.warm_up, "N", "steps over which the rate rises under cosine (default: 0)"},
+        {"average", 0, CLI_REAL, &opt.average, "D", "keep the moving average of weights with this decay (default: 0)"},
         {"vectors", 0, CLI_TEXT, &opt.vectors, "HOW",
          "word vectors: frozen (default), as i2v left them; trainable, trained further; random, drawn anew and "
          "trained"},
@@ -260,17 +293,18 @@ static int run_model(const struct cli_command *cmd, int argc, char **argv)
     case CLI_BAD:
         return EXIT_TROUBLE;
     }
-    if (!out || !words)
-        return cli_complain("train model: %s is missing", !out ? "-o FILE, where to write," : "--words FILE");
+    if (!out)
+        return cli_complain("train model: -o FILE, where to write, is missing");
     return train_model(out, argv[first], words, &opt, json);
 }
 
 const struct cli_command cli_train_model = {
     .name = "train model",
     .run = run_model,
-    .summary = "Train a model on pairs of functions; the epoch with the best validation AUC is kept.",
-    .operands = "-o FILE --words FILE DATASET",
+    .summary = "Train a model; the epoch with the best validation AUC is kept.",
+    .operands = "-o FILE [--words FILE] DATASET",
     .about = "A line on stderr tells of each epoch. Stopped in between, --resume goes on.",
-    .example = "  binkin train model -o openssl.bkm --words openssl.words --epochs 20 openssl.data\n"
+    .example = "  binkin train model -o kin.bkm --kind graph --cross-to 0.7 --average 0.999 kin.data\n"
+               "  binkin train model -o openssl.bkm --words openssl.words --epochs 20 openssl.data\n"
                "  binkin train model -o openssl.bkm --words openssl.words --epochs 20 --resume openssl.data",
 };

@@ -4,8 +4,8 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_info,    &cli_functions, &cli_embed,       &cli_compare, &cli_match,
-    &cli_dataset, &cli_train_i2v, &cli_train_model, &cli_eval,
+    &cli_info,    &cli_functions, &cli_embed,       &cli_compare,         &cli_match,
+    &cli_dataset, &cli_train_i2v, &cli_train_model, &cli_train_calibrate, &cli_eval,
 };
 
 static void print_usage(FILE *out, const char *group)

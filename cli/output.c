@@ -126,6 +126,8 @@ char *cli_function_label(char *out, size_t size, const struct bk_binary *b, size
     return cli_printable(out, size, text);
 }
 
+const char *const cli_size_names[BK_SIZE_CLASSES] = {"1", "2-4", "5-9", "10-49", "50+"};
+
 bool cli_color(FILE *stream)
 {
     const char *no = getenv("NO_COLOR");

@@ -93,8 +93,9 @@ static void write_panel(FILE *f, const struct cli_panel *panel, size_t p)
     write_text(f, panel->x_label);
     fprintf(f, "\nset ylabel ");
     write_text(f, panel->y_label);
-    fprintf(f, "\n%s logscale x\nset autoscale\nset xtics auto\nset ytics auto\n%s\nplot ",
-            panel->log_x ? "set" : "unset", panel->unit_y ? "set yrange [0:1.02]; set ytics 0.2" : "");
+    fprintf(f, "\n%s logscale x\n%s logscale y\nset autoscale\nset xtics auto\nset ytics auto\n%s\nplot ",
+            panel->log_x ? "set" : "unset", panel->log_y ? "set" : "unset",
+            panel->unit_y ? "set yrange [0:1.02]; set ytics 0.2" : "");
     for (size_t s = 0; s < panel->n; s++) {
         fprintf(f, "%s$data_%zu_%zu using 1:2 with %s lw 2 dt %zu lc rgb '%s' title ", s ? ", " : "", p, s,
                 panel->series[s].n == 1 ? "points" : "lines", s / CLI_COUNT(colors) + 1, colors[s % CLI_COUNT(colors)]);

@@ -21,6 +21,16 @@ static size_t walk_graph(const struct bk_dataset *d, const struct bk_data_func *
     return sum;
 }
 
+static size_t walk_items(const struct bk_dataset *d, const struct bk_data_func *f)
+{
+    size_t sum = 0;
+    for (size_t k = 0; k < f->n_items; k++)
+        sum += d->items[f->items[k]].kind;
+    if (f->n_items > BK_DATA_MAX_ITEMS || sum > f->n_items * (BK_ITEM_KINDS - 1))
+        abort();
+    return sum;
+}
+
 static void use(const struct bk_dataset *d)
 {
     size_t letters = 0;
@@ -32,6 +42,8 @@ static void use(const struct bk_dataset *d)
             letters += (size_t)d->immediates[d->v[i].immediates[k]];
     for (size_t i = 0; i < d->n && d->has_graph; i++)
         letters += walk_graph(d, &d->v[i]);
+    for (size_t i = 0; i < d->n; i++)
+        letters += walk_items(d, &d->v[i]);
     struct bk_dataset_share *shares;
     size_t n_shares;
     if (!bk_dataset_shares(&shares, &n_shares, d, (enum bk_dataset_label)(letters % 4), NULL))

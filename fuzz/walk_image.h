@@ -34,6 +34,14 @@ static inline size_t walk_image(const struct bk_image *img)
         if (s == NULL || !s->exec || (i > 0 && img->unwinds[i - 1].addr >= img->unwinds[i].addr))
             abort();
     }
+    for (size_t i = 0; i < img->n_imports; i++) {
+        sum += strlen(img->imports[i].name);
+        if (img->imports[i].name[0] == '\0' || (i > 0 && img->imports[i - 1].addr >= img->imports[i].addr))
+            abort();
+    }
+    for (size_t i = 1; i < img->n_forwards; i++)
+        if (img->forwards[i - 1].addr >= img->forwards[i].addr)
+            abort();
     return sum;
 }
 

@@ -45,14 +45,17 @@ BK_API BK_MUST_CHECK int bk_model_load(struct bk_model **out, const char *path, 
 BK_API void bk_model_free(struct bk_model *m);
 
 struct bk_model_info {
-    const char *kind;       /* "mffa", "safe" */
-    const char *tokens;     /* "safe/1": token rules and their version */
-    const char *provenance; /* JSON object */
-    char aff[64];           /* the reading of attention feature fusion */
-    char archs[64];         /* "amd64, armhf": trained for these */
-    size_t dim;             /* numbers of a function vector */
-    size_t n_words, n_params;
+    const char *kind;                 /* "mffa", "safe", "graph", "fused" */
+    const char *tokens;               /* "safe/1": token rules and their version */
+    const char *provenance;           /* JSON object */
+    char branches[64];                /* "sequence,graph,sketch": what it looks at */
+    char aff[64];                     /* with a sequence: the reading of attention feature fusion */
+    char archs[64];                   /* "amd64, armhf": trained for these */
+    size_t dim;                       /* numbers of a function vector */
+    size_t n_words, n_forms, n_items; /* it knows: words of sequences, forms of instructions, how rare items are */
+    size_t n_params;
     uint32_t max_insns; /* of a function, the first so many are looked at */
+    bool calibrated;    /* it knows what its scores are worth */
     uint64_t hash;      /* of the file */
 };
 BK_API void bk_model_describe(struct bk_model_info *out, const struct bk_model *m);
@@ -135,6 +138,17 @@ BK_API BK_MUST_CHECK int bk_compare(float *score, const struct bk_model *m, cons
                                     const struct bk_binary *b, size_t fb, const struct bk_embed_options *opt,
                                     struct bk_error *err);
 
+struct bk_score {
+    float cosine;
+    /* What it is worth by the model's calibration; both NaN where the model has none, or none for pairs of such architectures and sizes.
+     * That the two are right, where B holds the right answer among `pool` candidates; wrong ones among the others that would be as good. */
+    double probability, expected_false;
+};
+/* bk_compare() with what the score is worth. `pool` 0: the number of functions of B. */
+BK_API BK_MUST_CHECK int bk_score_describe(struct bk_score *out, const struct bk_model *m, const struct bk_binary *a,
+                                           size_t fa, const struct bk_binary *b, size_t fb, size_t pool,
+                                           const struct bk_embed_options *opt, struct bk_error *err);
+
 struct bk_match_options { /* zero-initialised: defaults */
     struct bk_embed_options embed;
     size_t k;          /* answers a query, 0: 1 */
@@ -143,10 +157,21 @@ struct bk_match_options { /* zero-initialised: defaults */
     const size_t *only_a,
         *only_b; /* NULL: all functions; else these n_only_a of A are asked, these n_only_b of B are candidates */
     size_t n_only_a, n_only_b;
+    /* Where both files take part whole, what surrounds the functions ranks them too: matched callers and callees, imports, order in the
+     * file, items in common. This ranks by vectors alone, as is done where only_a or only_b is given. */
+    bool no_neighbours;
+    bool
+        one_to_one; /* each function of B answers one of A at most, so that some of A have no answer; k must be 0 or 1 */
 };
 struct bk_match_answer {
     size_t query, answer; /* functions of A and B */
-    float score;
+    float score;          /* cosine */
+    float rank_score;     /* what the order rests on: the cosine and what surroundings add; the cosine without them */
+    /* Callers, callees and imports of the query that take part, and how many of them are matched with one of the answer. */
+    size_t n_neighbours, n_neighbours_matched;
+    size_t n_items,
+        n_shared_items; /* constants, field offsets and strings of the query; those that the answer has too */
+    bool in_order; /* the functions before them, or those behind them, in their files are matched and as far away */
     unsigned rank; /* 1 = best */
     int right;     /* with truth: 1 a name in common, 0 none, -1 no candidate has a name of the query; else -1 */
 };

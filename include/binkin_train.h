@@ -46,13 +46,16 @@ struct bk_dataset_info {
     bool has_graph;                          /* false: a file older than format 1.2 */
     size_t n_forms;                          /* distinct forms of instructions */
     size_t n_edges;                          /* between kept basic blocks */
+    bool has_items;                          /* false: a file older than format 1.2 */
+    size_t n_items;                          /* distinct constants, displacements, strings and imported names */
+    size_t n_with_items;                     /* functions that have one */
     size_t n_sources;                        /* distinct (project, source file) */
     size_t n_with_source;                    /* labels whose source file is known */
     uint64_t hash;
 };
 /* Builds a data-set file of every named function: its label, where it is, its words and immediates, its basic blocks with the forms
- * of their instructions, its edges and calls. Names of one project that
- * share an address in any of its files are one label. A file that cannot be read or is not what its labels say is told to
+ * of their instructions, its edges and calls, and its items. Names of one
+ * project that share an address in any of its files are one label. A file that cannot be read or is not what its labels say is told to
  * `trouble` and counted in n_failed_files. Fails only when nothing at all could be read or written. */
 BK_API BK_MUST_CHECK int bk_dataset_build(struct bk_dataset_info *info, const char *out_path,
                                           const struct bk_labelled_file *files, size_t n,
@@ -123,16 +126,38 @@ struct bk_train_epoch { /* given after each epoch */
     double seconds, pairs_per_second, seconds_left;
     double seconds_total; /* of all epochs so far, those before the training was resumed too */
 };
-struct bk_train_options {     /* zeros: the defaults named */
-    const char *kind;         /* "mffa" */
+struct bk_train_options { /* zeros: the defaults named */
+    const char *kind;     /* "mffa" */
+    const char *branches; /* of kinds "graph" and "fused": some of "sequence,graph,sketch"; NULL: the kind's */
+    const char *
+        without; /* of "forms,neutral-forms,edges,callees,immediates,displacements,strings,imports" what is not looked at */
+    const char *join;         /* of several branches: "attention" or "concat"; NULL: attention */
+    uint32_t sketch;          /* numbers of the sketch, even; 256 */
+    uint32_t states;          /* numbers of a block's state in the graph branch; 64 */
+    uint32_t outputs;         /* of the graph branch; 128 */
+    uint32_t min_forms;       /* labels that hold a form which the model knows; 8 */
     const char *aff;          /* NULL: the kind's default */
-    uint32_t max_insns;       /* 150 */
+    uint32_t max_insns;       /* that the sequence branch sees; 0: the kind's, 150, of "fused" 100 */
     unsigned epochs;          /* 50 */
-    uint64_t pairs_per_epoch; /* 0: one similar and one dissimilar for each training function */
-    unsigned batch;           /* 250 pairs */
+    uint64_t pairs_per_epoch; /* 0: one similar and one dissimilar for each training function, or each label once */
+    unsigned batch;           /* 250 pairs; of the losses over labels 512 functions */
     double rate;              /* 0.001 */
-    const char *loss;         /* "pairs" (the paper's), "contrastive" (every other partner of a batch is a negative) */
-    double temperature;       /* of the contrastive loss; 0.1 */
+    /* "pairs" (the paper's), "contrastive" (every other partner of a batch is a negative); over batches of labels with several functions
+     * each "supcon" (supervised contrast), "triplet" (with the hardest negative). NULL: pairs, of "graph" and "fused" supcon. The losses
+     * over labels count two functions as a pair. */
+    const char *loss;
+    double temperature; /* of the contrasts; 0.1, over labels 0.07 */
+    double margin;      /* of triplets; 0.2 */
+    unsigned variants;  /* functions of a label in a batch; 4 */
+    uint32_t memory;    /* functions of former batches that labels are contrasted with; 0 */
+    /* Probability that the next function of a label comes from an architecture, compiler and level not drawn yet for it: in the first epoch
+     * and in the last. */
+    double cross_from, cross_to;
+    double mask_forms, drop_blocks, drop_items; /* probabilities that training hides a form, a block, an item */
+    const char
+        *schedule;    /* "constant", "cosine" (from rate to 1 % of it); NULL: constant, of "graph" and "fused" cosine */
+    unsigned warm_up; /* of cosine: steps over which the rate rises at first; 0 */
+    double average;   /* the model is a moving average of the weights with this decay; 0: none */
     /* Of words: "frozen", as i2v left them; "trainable", trained further; "random", drawn anew in the scale of i2v's, and trained. */
     const char *vectors;
     bool no_penalty; /* the loss without ||A A^T - I||_F, which is told nevertheless */
@@ -149,7 +174,7 @@ struct bk_train_options {     /* zeros: the defaults named */
     bk_progress_fn *progress; /* within an epoch: what = "epoch 3/50, loss 0.1234, 12:34 left", done, total pairs */
     void *ctx;
 };
-/* Trains with the paper's pairs and loss; the epoch with the best validation AUC becomes the model at out_path. */
+/* The epoch with the best validation AUC becomes the model at out_path. i2v_path: NULL without a sequence branch, else word vectors. */
 BK_API BK_MUST_CHECK int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_path,
                                   const struct bk_train_options *opt, struct bk_error *err);
 
@@ -297,6 +322,54 @@ struct bk_judged {
 BK_API BK_MUST_CHECK int bk_judge(struct bk_judged *out, const struct bk_trial *t, const struct bk_subject *subject,
                                   const struct bk_judge_options *opt, struct bk_error *err);
 BK_API void bk_judged_done(struct bk_judged *j);
+
+/* ---- calibration: what a score is worth --------------------------------- */
+
+struct bk_calibrate_options { /* zeros: the defaults named */
+    struct bk_split split;    /* all zero parts: the model's own */
+    size_t pairs;             /* wrong pairs drawn of a class, at most as many as there are; 0: 8,388,608 */
+    uint64_t seed;
+    unsigned threads;
+    bk_progress_fn *progress;
+    void *ctx;
+};
+struct bk_calibrate_class { /* of pairs: one family of processors or two, by the blocks of the smaller function */
+    size_t wrong, right;    /* pairs it is fitted from */
+    bool fitted;            /* false: they are too few, and scores of such pairs stay cosines */
+    double rarest;          /* the share of wrong pairs at the last knot; beyond it the tail is extrapolated */
+};
+struct bk_calibrate_report {
+    size_t n_functions;                                    /* of the validation part */
+    struct bk_calibrate_class classes[2][BK_SIZE_CLASSES]; /* one family, two */
+};
+/* Fits, on the validation part, how often pairs of unlike and of like functions reach a score, and writes the model's file again with
+ * that in it. BK_EINVAL: no class has enough pairs, or the two sides of the model's pairs differ (compat). BK_EMISMATCH: as
+ * bk_model_split(), bk_judge(). */
+BK_API BK_MUST_CHECK int bk_calibrate(struct bk_calibrate_report *report, const char *out_path,
+                                      const struct bk_model *m, const struct bk_dataset *d,
+                                      const struct bk_calibrate_options *opt, struct bk_error *err);
+
+#define BK_RELIABILITY_BINS 10 /* (0, .1], (.1, .2], ...; 0 is in the first */
+struct bk_reliability {
+    size_t n[BK_RELIABILITY_BINS];
+    double predicted[BK_RELIABILITY_BINS],
+        right[BK_RELIABILITY_BINS]; /* mean probability, share of right ones; 0 where n is */
+    double ece;                     /* expected calibration error: mean of |predicted - right| over all pairs */
+};
+#define BK_FALSE_STEPS 5
+struct bk_calibration_judged {   /* of one axis */
+    size_t queries;              /* that have a pool so large; 0: nothing else is set */
+    size_t n_uncalibrated;       /* pairs of classes without calibration, left out below */
+    struct bk_reliability pairs; /* each query with each candidate of its pool */
+    struct bk_reliability
+        best; /* each query with its best candidate, which is another question than the probability answers */
+    /* Wrong candidates of a query whose expected false matches are at most so many, and how many there were on the mean. */
+    double expected[BK_FALSE_STEPS], observed[BK_FALSE_STEPS];
+};
+/* The model's calibration on the queries and pools of `pool` candidates of a trial. BK_EMISMATCH: the model has none, or as bk_judge(). */
+BK_API BK_MUST_CHECK int bk_judge_calibration(struct bk_calibration_judged out[BK_AXIS_COUNT], const struct bk_trial *t,
+                                              const struct bk_model *m, size_t pool, unsigned threads,
+                                              struct bk_error *err);
 
 #ifdef __cplusplus
 }

@@ -1,12 +1,6 @@
 /* The facade: glue between the rooms behind include/binkin.h, no algorithm of its own. */
-#include "binkin.h"
-
-#include "base/base.h"
-#include "code/code.h"
+#include "binkin_int.h"
 #include "feature/feature.h"
-#include "image/image.h"
-#include "model/model.h"
-#include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +9,6 @@
 #define STRING_(x)   #x
 #define STRING(x)    STRING_(x)
 #define DECODE_CHUNK 2048 /* functions decoded between two reports of progress */
-#define TRUTH_RANKS  10   /* ranks that recall and MRR look at */
 
 const char *bk_version(void)
 {
@@ -70,28 +63,22 @@ void bk_model_describe(struct bk_model_info *out, const struct bk_model *m)
         .kind = m->kind,
         .tokens = BK_TOKENS_NAME "/" STRING(BK_TOKENS_VERSION),
         .provenance = m->provenance,
-        .dim = bk_net_outputs(&m->net),
-        .n_words = bk_strtab_count(m->words),
-        .n_params = bk_net_n_params(&m->net),
-        .max_insns = m->net.max_insns,
+        .dim = bk_encoder_outputs(&m->cfg),
+        .n_words = m->words ? bk_strtab_count(m->words) : 0,
+        .n_forms = m->forms ? bk_strtab_count(m->forms) : 0,
+        .n_items = m->idf.n,
+        .n_params = bk_encoder_n_params(&m->cfg),
+        .max_insns = bk_encoder_has(&m->cfg, BK_BRANCH_GRAPH) ? BK_MAX_SEEN : m->cfg.net.max_insns,
+        .calibrated = m->calibration != NULL,
         .hash = m->hash,
     };
-    bk_net_config_aff(out->aff, &m->net);
+    if (bk_encoder_has(&m->cfg, BK_BRANCH_SEQUENCE))
+        bk_net_config_aff(out->aff, &m->cfg.net);
+    bk_branches_text(out->branches, m->cfg.branches);
     archs_text(out->archs, sizeof out->archs, m->archs);
 }
 
 /* ---- binaries --------------------------------------------------------- */
-
-struct bk_binary {
-    struct bk_image_file *file;
-    struct bk_functions **members; /* one an image */
-    size_t *first;                 /* n_images + 1: number of the first function of each member */
-};
-
-static size_t n_members(const struct bk_binary *b)
-{
-    return b->file->n_images;
-}
 
 int bk_binary_open(struct bk_binary **out, const char *path, struct bk_error *err)
 {
@@ -198,26 +185,6 @@ size_t bk_binary_n_functions(const struct bk_binary *b)
     return b->first[n_members(b)];
 }
 
-/* The member that function `i` belongs to. */
-static size_t member_of(const struct bk_binary *b, size_t i)
-{
-    size_t low = 0, high = n_members(b);
-    while (high - low > 1) {
-        size_t mid = low + (high - low) / 2;
-        if (b->first[mid] <= i)
-            low = mid;
-        else
-            high = mid;
-    }
-    return low;
-}
-
-static const struct bk_function *function_at(const struct bk_binary *b, size_t i)
-{
-    size_t m = member_of(b, i);
-    return &b->members[m]->v[i - b->first[m]];
-}
-
 static const char *bound_name(enum bk_bound_source bound)
 {
     switch (bound) {
@@ -265,7 +232,7 @@ static bool parse_address(uint64_t *out, const char *s)
     return true;
 }
 
-static bool has_name(const struct bk_function *f, const char *name, size_t len, bool of_source)
+bool bk_has_name(const struct bk_function *f, const char *name, size_t len, bool of_source)
 {
     for (size_t k = 0; k < f->n_names; k++) {
         size_t n = of_source ? bk_source_name_len(f->names[k]) : strlen(f->names[k]);
@@ -309,7 +276,7 @@ static size_t find_pass(size_t *out, size_t cap, const struct bk_binary *b, cons
             continue;
         }
         for (size_t i = 0; i < fs->n; i++)
-            if (has_name(&fs->v[i], name, strlen(name), of_source))
+            if (bk_has_name(&fs->v[i], name, strlen(name), of_source))
                 found_one(out, cap, &n, b->first[m] + i);
     }
     return n;
@@ -342,9 +309,6 @@ int bk_binary_find(size_t *out, size_t *n_found, const struct bk_binary *b, cons
 }
 
 /* ---- decoding many functions ------------------------------------------- */
-
-/* What happens to the `i`-th decoded function of a list; worker-private scratch is the callee's. */
-typedef int body_fn(void *ctx, size_t i, unsigned worker, const struct bk_body *body, struct bk_error *err);
 
 struct body_worker {
     struct bk_decoder *decoder; /* of `member` */
@@ -504,28 +468,13 @@ int bk_binary_words(const struct bk_binary *b, size_t i, bk_insn_fn *fn, void *c
 
 /* ---- vectors ------------------------------------------------------------ */
 
-/* The functions of a list as a model sees them. */
-struct inputs {
-    const struct bk_model *model;
-    struct bk_seq *seqs;     /* n; words in the arenas */
-    uint32_t *n_unknown;     /* n */
-    size_t *n_blocks;        /* n */
-    struct bk_arena **arena; /* one a worker */
-    struct bk_word_seq *scratch;
-    unsigned n_workers;
-};
-
-static void inputs_done(struct inputs *in)
+void bk_binary_inputs_done(struct inputs *in)
 {
-    for (unsigned k = 0; k < in->n_workers; k++) {
-        if (in->arena)
-            bk_arena_free(in->arena[k]);
-        if (in->scratch)
-            bk_word_seq_done(&in->scratch[k]);
-    }
-    free(in->arena);
-    free(in->scratch);
-    free(in->seqs);
+    for (unsigned k = 0; in->reader && k < in->n_workers; k++)
+        bk_input_reader_free(in->reader[k]);
+    free(in->reader);
+    free(in->v);
+    free(in->n_known);
     free(in->n_unknown);
     free(in->n_blocks);
 }
@@ -533,20 +482,16 @@ static void inputs_done(struct inputs *in)
 static int input_body(void *ctx, size_t i, unsigned worker, const struct bk_body *body, struct bk_error *err)
 {
     struct inputs *in = ctx;
-    struct bk_word_seq *seq = &in->scratch[worker];
+    if (!in->reader[worker])
+        in->reader[worker] = bk_input_reader_new(in->model);
+    if (!in->reader[worker])
+        return bk_fail_nomem(err, 0);
     in->n_blocks[i] = body->n_blocks;
-    int rc = bk_word_seq_find(seq, in->model->words, body, in->model->net.max_insns, err);
-    if (rc || !seq->n)
+    const struct bk_image *img = &in->binary->file->images[member_of(in->binary, in->list[i])];
+    int rc = in->also ? in->also(in->also_ctx, i, worker, body, err) : BK_OK;
+    if (rc)
         return rc;
-    if (!in->arena[worker])
-        in->arena[worker] = bk_arena_new();
-    uint32_t *ids = in->arena[worker] ? bk_arena_alloc(in->arena[worker], seq->n, sizeof *ids) : NULL;
-    if (!ids)
-        return bk_fail_nomem(err, seq->n * sizeof *ids);
-    memcpy(ids, seq->v, seq->n * sizeof *ids);
-    in->seqs[i] = (struct bk_seq){.ids = ids, .n = seq->n};
-    in->n_unknown[i] = (uint32_t)seq->n_unknown;
-    return BK_OK;
+    return bk_input_read(&in->v[i], &in->n_known[i], &in->n_unknown[i], in->reader[worker], img, body, err);
 }
 
 static int check_archs(const struct bk_model *m, const struct bk_binary *b, const size_t *list, size_t n,
@@ -566,24 +511,26 @@ static int check_archs(const struct bk_model *m, const struct bk_binary *b, cons
     return BK_OK;
 }
 
-/* Decodes the functions of `list`; end with inputs_done() also on failure. */
-static int inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b, const size_t *list,
-                       size_t n, const struct bk_embed_options *opt, struct bk_error *err)
+/* Decodes the functions of `list`; end with bk_binary_inputs_done() also on failure. */
+int bk_binary_inputs_read(struct inputs *in, const struct bk_model *m, const struct bk_binary *b, const size_t *list,
+                          size_t n, const struct bk_embed_options *opt, struct bk_error *err)
 {
-    *in = (struct inputs){.model = m};
+    in->model = m;
+    in->binary = b;
+    in->list = list;
     int rc = check_list(b, list, n, err);
     if (!rc && !opt->any_arch)
         rc = check_archs(m, b, list, n, err);
     if (rc)
         return rc;
     in->n_workers = bk_par_threads(opt->threads);
-    in->seqs = bk_calloc(n, sizeof *in->seqs);
+    in->v = bk_calloc(n, sizeof *in->v);
+    in->n_known = bk_calloc(n, sizeof *in->n_known);
     in->n_unknown = bk_calloc(n, sizeof *in->n_unknown);
     in->n_blocks = bk_calloc(n, sizeof *in->n_blocks);
-    in->arena = bk_calloc(in->n_workers, sizeof *in->arena);
-    in->scratch = bk_calloc(in->n_workers, sizeof *in->scratch);
-    if (!in->seqs || !in->n_unknown || !in->n_blocks || !in->arena || !in->scratch)
-        return bk_fail_nomem(err, n * sizeof *in->seqs);
+    in->reader = bk_calloc(in->n_workers, sizeof *in->reader);
+    if (!in->v || !in->n_known || !in->n_unknown || !in->n_blocks || !in->reader)
+        return bk_fail_nomem(err, n * sizeof *in->v);
     struct body_walk w = {.b = b, .list = list, .fn = input_body, .ctx = in};
     return walk_bodies(&w, n, opt->threads, opt->progress, opt->progress_ctx, err);
 }
@@ -594,11 +541,11 @@ static void embed_progress(void *ctx, size_t done, size_t total)
     opt->progress(opt->progress_ctx, "embedding", done, total);
 }
 
-static int inputs_embed(float *out, const struct inputs *in, size_t n, const struct bk_embed_options *opt,
-                        struct bk_error *err)
+int bk_binary_inputs_embed(float *out, const struct inputs *in, size_t n, const struct bk_embed_options *opt,
+                           struct bk_error *err)
 {
     struct bk_embed_options copy = *opt;
-    return bk_model_embed(out, in->model, in->seqs, n, bk_model_precision(opt->int8), opt->threads,
+    return bk_model_embed(out, in->model, in->v, n, bk_model_precision(opt->int8), opt->threads,
                           opt->progress ? embed_progress : NULL, &copy, err);
 }
 
@@ -607,243 +554,72 @@ int bk_embed(float *out, float *unknown, const struct bk_model *m, const struct 
 {
     bk_error_clear(err);
     struct bk_embed_options none = {0};
-    struct inputs in;
+    struct inputs in = {0};
     opt = opt ? opt : &none;
-    int rc = inputs_read(&in, m, b, functions, n, opt, err);
+    int rc = bk_binary_inputs_read(&in, m, b, functions, n, opt, err);
     if (!rc)
-        rc = inputs_embed(out, &in, n, opt, err);
+        rc = bk_binary_inputs_embed(out, &in, n, opt, err);
     for (size_t i = 0; !rc && unknown && i < n; i++)
-        unknown[i] = in.seqs[i].n ? (float)in.n_unknown[i] / (float)in.seqs[i].n : 0;
-    inputs_done(&in);
+        unknown[i] = in.n_unknown[i] ? (float)in.n_unknown[i] / (float)(in.n_known[i] + in.n_unknown[i]) : 0;
+    bk_binary_inputs_done(&in);
     return rc;
 }
 
 /* Both functions in one batch: the weights are made ready once. */
-int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a, size_t fa, const struct bk_binary *b,
-               size_t fb, const struct bk_embed_options *opt, struct bk_error *err)
+static int compare(float *score, size_t blocks[2], const struct bk_model *m, const struct bk_binary *a, size_t fa,
+                   const struct bk_binary *b, size_t fb, const struct bk_embed_options *opt, struct bk_error *err)
 {
-    bk_error_clear(err);
     struct bk_embed_options none = {0};
     struct inputs in[2] = {{0}};
-    size_t dim = bk_net_outputs(&m->net);
+    size_t dim = bk_encoder_outputs(&m->cfg);
     opt = opt ? opt : &none;
     float *v = bk_calloc(2 * dim, sizeof *v);
-    int rc = v ? inputs_read(&in[0], m, a, &fa, 1, opt, err) : bk_fail_nomem(err, 2 * dim * sizeof *v);
+    int rc = v ? bk_binary_inputs_read(&in[0], m, a, &fa, 1, opt, err) : bk_fail_nomem(err, 2 * dim * sizeof *v);
     if (!rc)
-        rc = inputs_read(&in[1], m, b, &fb, 1, opt, err);
+        rc = bk_binary_inputs_read(&in[1], m, b, &fb, 1, opt, err);
     if (!rc) {
-        struct bk_seq both[2] = {in[0].seqs[0], in[1].seqs[0]};
+        const struct bk_input both[2] = {in[0].v[0], in[1].v[0]};
         rc = bk_model_embed(v, m, both, 2, bk_model_precision(opt->int8), 1, NULL, NULL, err);
     }
     double sum = 0;
     for (size_t i = 0; !rc && i < dim; i++)
         sum += (double)v[i] * (double)v[dim + i];
     *score = (float)sum;
-    inputs_done(&in[0]);
-    inputs_done(&in[1]);
+    for (size_t i = 0; !rc && i < 2; i++)
+        blocks[i] = in[i].n_blocks[0];
+    bk_binary_inputs_done(&in[0]);
+    bk_binary_inputs_done(&in[1]);
     free(v);
     return rc;
 }
 
-/* ---- matching ------------------------------------------------------------ */
-
-/* One side of a match: the functions that take part, and their vectors. */
-struct side {
-    const struct bk_binary *b;
-    size_t *list; /* n functions */
-    size_t n, n_left_out;
-    float *vectors; /* n x dim */
-    double unknown;
-};
-
-static void side_done(struct side *s)
-{
-    free(s->list);
-    free(s->vectors);
-}
-
-/* Keeps what has enough blocks and any words at all. */
-static void side_filter(struct side *s, struct inputs *in, size_t min_blocks)
-{
-    size_t kept = 0;
-    double words = 0, unknown = 0;
-    for (size_t i = 0; i < s->n; i++) {
-        if (in->n_blocks[i] < min_blocks || !in->seqs[i].n)
-            continue;
-        words += (double)in->seqs[i].n;
-        unknown += in->n_unknown[i];
-        in->seqs[kept] = in->seqs[i];
-        s->list[kept++] = s->list[i];
-    }
-    s->n_left_out = s->n - kept;
-    s->n = kept;
-    s->unknown = words > 0 ? unknown / words : 0;
-}
-
-static int side_read(struct side *s, const struct bk_model *m, const struct bk_binary *b, const size_t *only,
-                     size_t n_only, const struct bk_match_options *opt, struct bk_error *err)
-{
-    size_t dim = bk_net_outputs(&m->net);
-    *s = (struct side){.b = b, .n = only ? n_only : bk_binary_n_functions(b)};
-    s->list = bk_calloc(s->n, sizeof *s->list);
-    if (!s->list)
-        return bk_fail_nomem(err, s->n * sizeof *s->list);
-    for (size_t i = 0; i < s->n; i++)
-        s->list[i] = only ? only[i] : i;
-    struct inputs in;
-    int rc = inputs_read(&in, m, b, s->list, s->n, &opt->embed, err);
-    if (!rc) {
-        side_filter(s, &in, opt->min_blocks);
-        s->vectors = bk_calloc(s->n * dim, sizeof *s->vectors);
-        rc = s->vectors ? inputs_embed(s->vectors, &in, s->n, &opt->embed, err)
-                        : bk_fail_nomem(err, s->n * dim * sizeof *s->vectors);
-    }
-    inputs_done(&in);
-    return rc;
-}
-
-struct result { /* what a struct bk_matches is the head of */
-    struct bk_matches head;
-    struct bk_match_answer v[];
-};
-
-/* Source names that any candidate has. */
-static struct bk_strtab *pool_names(const struct side *pool)
-{
-    struct bk_strtab *t = bk_strtab_new();
-    for (size_t i = 0; t && i < pool->n; i++) {
-        const struct bk_function *f = function_at(pool->b, pool->list[i]);
-        for (size_t k = 0; k < f->n_names; k++) {
-            if (bk_strtab_intern(t, f->names[k], bk_source_name_len(f->names[k])) != BK_STR_NONE)
-                continue;
-            bk_strtab_free(t);
-            return NULL;
-        }
-    }
-    return t;
-}
-
-static bool known_name(const struct bk_strtab *names, const struct bk_function *f)
-{
-    for (size_t k = 0; k < f->n_names; k++)
-        if (bk_strtab_find(names, f->names[k], bk_source_name_len(f->names[k])) != BK_STR_NONE)
-            return true;
-    return false;
-}
-
-static bool name_in_common(const struct bk_function *f, const struct bk_function *g)
-{
-    for (size_t k = 0; k < f->n_names; k++)
-        if (has_name(g, f->names[k], bk_source_name_len(f->names[k]), true))
-            return true;
-    return false;
-}
-
-/* Scores the answers that stand in `hits` (`ranks` a query) by names, and marks the `k` shown ones. */
-static int judge(struct result *r, const struct side *a, const struct side *b, const struct bk_hit *hits, size_t ranks,
-                 size_t k, struct bk_error *err)
-{
-    struct bk_strtab *names = pool_names(b);
-    if (!names)
-        return bk_fail(err, BK_ENOMEM, BK_NO_OFFSET, "no memory for the names of %zu functions", b->n);
-    size_t at_1 = 0, at_10 = 0;
-    double mrr = 0;
-    for (size_t q = 0; q < a->n; q++) {
-        const struct bk_function *f = function_at(a->b, a->list[q]);
-        if (!known_name(names, f))
-            continue;
-        size_t best = SIZE_MAX;
-        for (size_t i = 0; i < ranks; i++) {
-            bool right = name_in_common(f, function_at(b->b, b->list[hits[q * ranks + i].index]));
-            if (right && best == SIZE_MAX)
-                best = i;
-            if (i < k)
-                r->v[q * k + i].right = right;
-        }
-        r->head.n_judged++;
-        at_1 += best == 0;
-        if (best < TRUTH_RANKS) {
-            at_10++;
-            mrr += 1.0 / (double)(best + 1);
-        }
-    }
-    bk_strtab_free(names);
-    if (r->head.n_judged) {
-        r->head.recall_at_1 = (double)at_1 / (double)r->head.n_judged;
-        r->head.recall_at_10 = (double)at_10 / (double)r->head.n_judged;
-        r->head.mrr_at_10 = mrr / (double)r->head.n_judged;
-    }
-    return BK_OK;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Ranks the candidates `b` for each query of `a`. */
-static int rank_sides(struct bk_matches **out, const struct side *a, const struct side *b, size_t dim,
-                      const struct bk_match_options *opt, struct bk_error *err)
-{
-    size_t k = smaller(opt->k, b->n), ranks = opt->truth && k < TRUTH_RANKS ? smaller(TRUTH_RANKS, b->n) : k;
-    size_t n_hits, n_shown, size;
-    if (b->n >= UINT32_MAX || !bk_mul_size(&n_hits, a->n, ranks) || !bk_mul_size(&n_shown, a->n, k) ||
-        !bk_mul_size(&size, n_shown, sizeof(struct bk_match_answer)) ||
-        !bk_add_size(&size, size, sizeof(struct result)))
-        return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET, "%zu answers for each of %zu functions are too many", k, a->n);
-    struct bk_hit *hits = bk_calloc(n_hits, sizeof *hits);
-    struct result *r = calloc(1, size);
-    int rc = hits && r ? BK_OK : bk_fail_nomem(err, size);
-    if (!rc && n_hits)
-        rc = bk_scan_top(hits, a->vectors, a->n, b->vectors, b->n, dim, ranks, NULL, NULL, opt->embed.threads, err);
-    if (!rc) {
-        r->head = (struct bk_matches){
-            .n = n_shown,
-            .v = r->v,
-            .n_queries = a->n,
-            .n_pool = b->n,
-            .n_left_out_a = a->n_left_out,
-            .n_left_out_b = b->n_left_out,
-            .unknown_a = a->unknown,
-            .unknown_b = b->unknown,
-        };
-        for (size_t i = 0; i < n_shown; i++) {
-            const struct bk_hit *h = &hits[i / k * ranks + i % k];
-            r->v[i] = (struct bk_match_answer){a->list[i / k], b->list[h->index], .score = h->score,
-                                               .rank = (unsigned)(i % k + 1), .right = -1};
-        }
-        if (opt->truth)
-            rc = judge(r, a, b, hits, ranks, k, err);
-    }
-    free(hits);
-    if (rc) {
-        free(r);
-        return rc;
-    }
-    *out = &r->head;
-    return BK_OK;
-}
-
-int bk_match(struct bk_matches **out, const struct bk_model *m, const struct bk_binary *a, const struct bk_binary *b,
-             const struct bk_match_options *opt, struct bk_error *err)
+int bk_compare(float *score, const struct bk_model *m, const struct bk_binary *a, size_t fa, const struct bk_binary *b,
+               size_t fb, const struct bk_embed_options *opt, struct bk_error *err)
 {
     bk_error_clear(err);
-    struct bk_match_options o = opt ? *opt : (struct bk_match_options){0};
-    struct side sa, sb = {0};
-    o.k = o.k ? o.k : 1;
-    o.min_blocks = o.min_blocks ? o.min_blocks : 1;
-    *out = NULL;
-    int rc = side_read(&sa, m, a, o.only_a, o.n_only_a, &o, err);
-    if (!rc)
-        rc = side_read(&sb, m, b, o.only_b, o.n_only_b, &o, err);
-    if (!rc)
-        rc = rank_sides(out, &sa, &sb, bk_net_outputs(&m->net), &o, err);
-    side_done(&sa);
-    side_done(&sb);
-    return rc;
+    size_t blocks[2];
+    return compare(score, blocks, m, a, fa, b, fb, opt, err);
 }
 
-void bk_matches_free(struct bk_matches *m)
+static enum bk_arch arch_of(const struct bk_binary *b, size_t i)
 {
-    free(m); /* the head of a struct result */
+    return b->file->images[member_of(b, i)].arch;
+}
+
+int bk_score_describe(struct bk_score *out, const struct bk_model *m, const struct bk_binary *a, size_t fa,
+                      const struct bk_binary *b, size_t fb, size_t pool, const struct bk_embed_options *opt,
+                      struct bk_error *err)
+{
+    bk_error_clear(err);
+    struct bk_calibrated worth;
+    size_t blocks[2];
+    *out = (struct bk_score){0};
+    int rc = compare(&out->cosine, blocks, m, a, fa, b, fb, opt, err);
+    if (rc)
+        return rc;
+    bk_calibrated(&worth, m, arch_of(a, fa), arch_of(b, fb), blocks[0], blocks[1], out->cosine,
+                  pool ? pool : bk_binary_n_functions(b));
+    out->probability = worth.probability;
+    out->expected_false = worth.expected_false;
+    return BK_OK;
 }

@@ -28,24 +28,28 @@ static double read_double(struct bk_cursor *c)
     return v;
 }
 
-/* The four blocks and their entries. */
-static const char *const block_name[4] = {"params", "moment1", "moment2", "best"};
+/* The blocks and their entries, the last only where weights are averaged. */
+enum { BLOCKS = 5 };
+static const char *const block_name[BLOCKS] = {"params", "moment1", "moment2", "best", "average"};
 
-static void blocks(float *out[4], const struct bk_trainer_state *s)
+/* Returns how many there are. */
+static int blocks(float *out[BLOCKS], const struct bk_trainer_state *s)
 {
     out[0] = s->params;
     out[1] = s->moment1;
     out[2] = s->moment2;
     out[3] = s->best;
+    out[4] = s->average;
+    return s->average ? BLOCKS : BLOCKS - 1;
 }
 
 int bk_checkpoint_save(const struct bk_trainer_state *s, const char *path, struct bk_error *err)
 {
     struct bk_pack_writer *w;
-    uint8_t state[8 * N_FACTS], seconds[8], *history = bk_calloc(s->epoch ? s->epoch : 1, 24), *data[4] = {0};
+    uint8_t state[8 * N_FACTS], seconds[8], *history = bk_calloc(s->epoch ? s->epoch : 1, 24), *data[BLOCKS] = {0};
     const uint64_t facts[N_FACTS] = {s->options_hash, s->n_params, s->steps, s->pairs, s->epoch, s->best_epoch};
-    float *block[4];
-    blocks(block, s);
+    float *block[BLOCKS];
+    const int n_blocks = blocks(block, s);
     for (int i = 0; i < N_FACTS; i++)
         put_u64(state + 8 * i, facts[i]);
     put_double(seconds, s->seconds);
@@ -61,7 +65,7 @@ int bk_checkpoint_save(const struct bk_trainer_state *s, const char *path, struc
         if (!(rc = bk_pack_add(w, "state", state, sizeof state, err)) &&
             !(rc = bk_pack_add(w, "seconds", seconds, sizeof seconds, err)))
             rc = bk_pack_add(w, "history", history, s->epoch * (size_t)24, err);
-        for (int i = 0; i < 4 && !rc; i++) {
+        for (int i = 0; i < n_blocks && !rc; i++) {
             size_t size;
             if (!(rc = bk_floats_write(&data[i], &size, block_name[i], block[i], s->n_params, false, err)))
                 rc = bk_pack_add(w, block_name[i], data[i], size, err);
@@ -71,7 +75,7 @@ int bk_checkpoint_save(const struct bk_trainer_state *s, const char *path, struc
         else
             rc = bk_pack_commit(w, err);
     }
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < BLOCKS; i++)
         free(data[i]);
     free(history);
     if (rc)
@@ -123,10 +127,10 @@ int bk_checkpoint_load(struct bk_trainer_state *s, const char *path, struct bk_e
     struct bk_pack *p;
     int rc = bk_pack_open(&p, path, BK_CKPT_KIND, BK_CKPT_MAJOR, err);
     if (!rc) {
-        float *block[4];
-        blocks(block, s);
+        float *block[BLOCKS];
+        const int n_blocks = blocks(block, s);
         rc = read_state(s, p, err);
-        for (int i = 0; i < 4 && !rc; i++) {
+        for (int i = 0; i < n_blocks && !rc; i++) {
             struct bk_cursor c;
             if (!(rc = bk_pack_entry(&c, p, block_name[i], err)))
                 rc = bk_floats_read(block[i], c, block_name[i], s->n_params, err);

@@ -4,10 +4,8 @@
  * the order of the functions, so that the bytes do not depend on the number of threads. */
 #include "dataset_int.h"
 
-#include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define CHUNK 8192 /* functions decoded between two merges: bounds the memory of the workers */
 
@@ -26,25 +24,24 @@ struct local {
 struct worker {
     struct bk_decoder *decoder; /* of the image at hand */
     struct local words, forms;
-    struct u64s hashes; /* by own id of a word: its hash */
-    struct {
-        int64_t *v;
-        size_t n, cap;
-    } immediates; /* of the chunk's functions, end to end */
+    struct u64s hashes;     /* by own id of a word: its hash */
+    struct i64s immediates; /* of the chunk's functions, end to end */
+    struct item_list items; /* likewise */
     struct graphs graphs;
     struct u64s callees;  /* likewise */
     uint64_t *hash_line;  /* hashes of one function's words */
     size_t hash_line_cap; /* numbers */
     struct bk_word_seq word_seq;
     struct bk_form_seq form_seq;
+    struct bk_items item_set;
 };
 
 /* What a worker says about one function. */
 struct slot {
     int rc;
     unsigned worker;
-    uint32_t n_blocks, n_insns, n_words, n_immediates, n_kept_blocks, n_edges, n_callees;
-    size_t ids, immediates, blocks, edges, callees; /* where they begin in the worker's */
+    uint32_t n_blocks, n_insns, n_words, n_immediates, n_items, n_kept_blocks, n_edges, n_callees;
+    size_t ids, immediates, items, blocks, edges, callees; /* where they begin in the worker's */
     uint64_t bytes_bad, hash;
 };
 
@@ -127,6 +124,21 @@ static uint32_t labels_of(struct build *b, uint32_t project, const struct bk_fun
     return first;
 }
 
+/* ---- lists ------------------------------------------------------------- */
+
+static bool copy(void *v, size_t *n, const void *from, size_t first, size_t count, size_t size)
+{
+    if (count > 0)
+        memcpy((char *)v + *n * size, (const char *)from + first * size, count * size);
+    *n += count;
+    return true;
+}
+
+/* Appends from[first .. first + count), things as the list has them. False: no memory. */
+#define APPEND(list, from, first, count)                                                                               \
+    (bk_grow(&(list).v, &(list).cap, (list).n + (count), sizeof *(list).v) &&                                          \
+     copy((list).v, &(list).n, from, first, count, sizeof *(list).v))
+
 /* ---- decoding, in parallel --------------------------------------------- */
 
 struct chunk {
@@ -152,16 +164,6 @@ static bool hash_words(uint64_t *out, struct worker *w)
     for (size_t i = 0; i < seq->n; i++)
         w->hash_line[i] = w->hashes.v[seq->v[i]];
     *out = bk_hash64(w->hash_line, seq->n * sizeof *w->hash_line);
-    return true;
-}
-
-static bool append(struct u32s *a, const uint32_t *v, size_t n)
-{
-    if (!bk_grow(&a->v, &a->cap, a->n + n, sizeof *a->v))
-        return false;
-    if (n > 0)
-        memcpy(a->v + a->n, v, n * sizeof *v);
-    a->n += n;
     return true;
 }
 
@@ -201,16 +203,21 @@ static int note_graph(struct slot *s, struct worker *w, const struct bk_body *bo
     return BK_OK;
 }
 
+static int note_items(struct slot *s, struct worker *w, const struct bk_image *img, const struct bk_body *body)
+{
+    int rc = bk_items_read(&w->item_set, img, body, NULL);
+    if (rc)
+        return rc;
+    s->items = w->items.n;
+    s->n_items = w->item_set.n < BK_DATA_MAX_ITEMS ? (uint32_t)w->item_set.n : BK_DATA_MAX_ITEMS;
+    return APPEND(w->items, w->item_set.v, 0, s->n_items) ? BK_OK : BK_ENOMEM;
+}
+
 static int note_callees(struct slot *s, struct worker *w, const struct bk_body *body)
 {
     s->callees = w->callees.n;
     s->n_callees = (uint32_t)body->n_callees;
-    if (!bk_grow(&w->callees.v, &w->callees.cap, w->callees.n + body->n_callees, sizeof *w->callees.v))
-        return BK_ENOMEM;
-    if (body->n_callees > 0)
-        memcpy(w->callees.v + w->callees.n, body->callees, body->n_callees * sizeof *w->callees.v);
-    w->callees.n += body->n_callees;
-    return BK_OK;
+    return APPEND(w->callees, body->callees, 0, body->n_callees) ? BK_OK : BK_ENOMEM;
 }
 
 /* Words and forms, and what hangs on them. */
@@ -226,9 +233,12 @@ static int note_words(struct slot *s, struct worker *w, const struct bk_image *i
     if (rc)
         return rc;
     s->ids = w->words.own.ids.n;
-    if (!append(&w->words.own.ids, w->word_seq.v, s->n_words) || !append(&w->forms.own.ids, w->form_seq.v, s->n_words))
+    if (!APPEND(w->words.own.ids, w->word_seq.v, 0, s->n_words) ||
+        !APPEND(w->forms.own.ids, w->form_seq.v, 0, s->n_words))
         return BK_ENOMEM;
     rc = note_immediates(s, w, img, body);
+    if (!rc)
+        rc = note_items(s, w, img, body);
     return rc ? rc : note_graph(s, w, body);
 }
 
@@ -273,24 +283,6 @@ static int merge_ids(struct texts *out, struct local *in, size_t first, size_t n
     return BK_OK;
 }
 
-static int merge_graph(struct build *b, const struct slot *s, struct bk_error *err)
-{
-    struct graphs *out = &b->out.graphs;
-    const struct graphs *in = &b->workers[s->worker].graphs;
-    size_t n_blocks = out->block_words.n + s->n_kept_blocks, n_edges = out->edges.n + s->n_edges;
-    if (!bk_grow(&out->block_words.v, &out->block_words.cap, n_blocks, sizeof *out->block_words.v) ||
-        !bk_grow(&out->edges.v, &out->edges.cap, n_edges, sizeof *out->edges.v))
-        return bk_fail_nomem(err, n_edges * sizeof *out->edges.v);
-    if (s->n_kept_blocks > 0)
-        memcpy(out->block_words.v + out->block_words.n, in->block_words.v + s->blocks,
-               s->n_kept_blocks * sizeof *out->block_words.v);
-    if (s->n_edges > 0)
-        memcpy(out->edges.v + out->edges.n, in->edges.v + s->edges, s->n_edges * sizeof *out->edges.v);
-    out->block_words.n = n_blocks;
-    out->edges.n = n_edges;
-    return BK_OK;
-}
-
 /* Counts the function as a caller of each function of its image that it calls. */
 static void merge_calls(struct build *b, const struct slot *s, const struct bk_functions *f)
 {
@@ -302,17 +294,16 @@ static void merge_calls(struct build *b, const struct slot *s, const struct bk_f
     }
 }
 
-static int merge_immediates(struct build *b, const struct slot *s, struct bk_error *err)
+/* Appends what needs no numbers of the data set's. */
+static int merge_lists(struct build *b, const struct slot *s, struct bk_error *err)
 {
     struct data_out *o = &b->out;
-    size_t need = o->immediates.n + s->n_immediates;
-    if (!bk_grow(&o->immediates.v, &o->immediates.cap, need, sizeof *o->immediates.v))
-        return bk_fail_nomem(err, need * sizeof *o->immediates.v);
-    if (s->n_immediates > 0)
-        memcpy(o->immediates.v + o->immediates.n, b->workers[s->worker].immediates.v + s->immediates,
-               s->n_immediates * sizeof *o->immediates.v);
-    o->immediates.n = need;
-    return BK_OK;
+    const struct worker *in = &b->workers[s->worker];
+    bool ok = APPEND(o->immediates, in->immediates.v, s->immediates, s->n_immediates) &&
+              APPEND(o->items, in->items.v, s->items, s->n_items) &&
+              APPEND(o->graphs.block_words, in->graphs.block_words.v, s->blocks, s->n_kept_blocks) &&
+              APPEND(o->graphs.edges, in->graphs.edges.v, s->edges, s->n_edges);
+    return ok ? BK_OK : bk_fail_nomem(err, o->items.n * sizeof *o->items.v);
 }
 
 /* What a symbol table or the name of an object says of the source file, in a form that does not depend on who built it:
@@ -376,12 +367,14 @@ static int merge_slot(struct build *b, const struct slot *s, const struct bk_ima
                                                  .n_insns = s->n_insns,
                                                  .n_words = s->n_words,
                                                  .n_immediates = s->n_immediates,
+                                                 .n_items = s->n_items,
                                                  .n_kept_blocks = s->n_kept_blocks,
                                                  .n_edges = s->n_edges,
                                                  .n_callees = s->n_callees,
                                                  .addr = f->addr,
                                                  .ids = o->words.ids.n,
                                                  .immediates = o->immediates.n,
+                                                 .items = o->items.n,
                                                  .blocks = o->graphs.block_words.n,
                                                  .edges = o->graphs.edges.n,
                                                  .hash = s->hash,
@@ -390,9 +383,7 @@ static int merge_slot(struct build *b, const struct slot *s, const struct bk_ima
     int rc = merge_ids(&o->words, &w->words, s->ids, s->n_words, err);
     if (!rc)
         rc = merge_ids(&o->forms, &w->forms, s->ids, s->n_words, err);
-    if (!rc)
-        rc = merge_immediates(b, s, err);
-    return rc ? rc : merge_graph(b, s, err);
+    return rc ? rc : merge_lists(b, s, err);
 }
 
 /* ---- images and files -------------------------------------------------- */
@@ -405,7 +396,7 @@ static void trouble(const struct build *b, const struct bk_error *e)
 
 static void empty_chunk(struct worker *w)
 {
-    w->words.own.ids.n = w->forms.own.ids.n = w->immediates.n = w->callees.n = 0;
+    w->words.own.ids.n = w->forms.own.ids.n = w->immediates.n = w->items.n = w->callees.n = 0;
     w->graphs.block_words.n = w->graphs.edges.n = 0;
 }
 
@@ -492,64 +483,13 @@ static int add_image(bool *used, struct build *b, const struct bk_labelled_file 
     return rc;
 }
 
-/* Debian's names, of which some processors have one more for either order of bytes or an older calling convention. */
-static bool is_of_arch(const struct bk_image *img, const char *name)
-{
-    enum bk_arch arch = bk_arch_parse(name);
-    if (!img->big_endian && (!strcmp(name, "mipsel") || !strcmp(name, "mips64el")))
-        arch = !strcmp(name, "mipsel") ? BK_ARCH_MIPS : BK_ARCH_MIPS64;
-    else if (!strcmp(name, "armel"))
-        arch = BK_ARCH_ARM;
-    return arch == img->arch;
-}
-
-/* Whether the file is what its labels say: a wrong one would make another experiment of it. *member: where it is not. */
-static int check_labels(const char **member, const struct bk_labelled_file *in, const struct bk_map *map,
-                        const struct bk_image_file *file, struct bk_error *err)
-{
-    char sha256[SHA256_DIGEST_STRING_LENGTH];
-    if (in->sha256 && strcasecmp(SHA256Data(map->data, map->size, sha256), in->sha256) != 0)
-        return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "its SHA-256 is %s, not %.64s", sha256, in->sha256);
-    for (size_t i = 0; i < file->n_images && in->arch; i++) {
-        const struct bk_image *img = &file->images[i];
-        *member = img->member;
-        if (!is_of_arch(img, in->arch))
-            return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "%s-endian code for %s, but its label says %.32s",
-                           img->big_endian ? "big" : "little", bk_arch_name(img->arch), in->arch);
-    }
-    *member = NULL;
-    return BK_OK;
-}
-
-/* Opens a file that is what its labels say. On failure nothing is left open, and the error names the file. */
-static int open_file(struct bk_map *map, struct bk_image_file **file, const struct bk_labelled_file *in,
-                     struct bk_error *err)
-{
-    const char *member = NULL;
-    *file = NULL;
-    int rc = bk_map_open(map, in->path, err);
-    if (!rc) {
-        rc = bk_image_file_parse(file, in->path, map->data, map->size, err);
-        if (!rc)
-            rc = check_labels(&member, in, map, *file, err);
-        if (rc) {
-            bk_error_file(err, in->path, member);
-            bk_image_file_close(*file);
-            bk_map_close(map);
-        }
-    } else {
-        bk_error_file(err, in->path, NULL);
-    }
-    return rc;
-}
-
 static int add_file(struct build *b, const struct bk_labelled_file *in, struct bk_error *err)
 {
     struct bk_map map;
     struct bk_image_file *file;
     struct bk_error e = {.offset = BK_NO_OFFSET};
     bool used = false;
-    int rc = open_file(&map, &file, in, &e);
+    int rc = bk_labelled_open(&map, &file, in, &e);
     if (rc) {
         trouble(b, &e);
         b->info->n_failed_files++;
@@ -658,10 +598,12 @@ static void build_free(struct build *b)
         graphs_done(&w->graphs);
         free(w->hashes.v);
         free(w->immediates.v);
+        free(w->items.v);
         free(w->callees.v);
         free(w->hash_line);
         bk_word_seq_done(&w->word_seq);
         bk_form_seq_done(&w->form_seq);
+        bk_items_done(&w->item_set);
     }
     free(b->workers);
     bk_strtab_free(b->label_keys);
@@ -674,6 +616,7 @@ static void build_free(struct build *b)
     free(b->out.files.v);
     free(b->out.funcs.v);
     free(b->out.immediates.v);
+    free(b->out.items.v);
     free(b->out.labels.v);
     free(b);
 }

@@ -80,8 +80,9 @@ enum {
     E_IMMEDIATES,
     E_IMMEDIATE_COUNTS,
     E_IMMEDIATE_IDS,
-    E_GRAPH, /* the first of those that dataset_graph.c makes */
-    N_ENTRIES = E_GRAPH + BK_GRAPH_ENTRIES
+    E_GRAPH,                              /* the first of those that dataset_graph.c makes */
+    E_ITEMS = E_GRAPH + BK_GRAPH_ENTRIES, /* likewise of dataset_items.c */
+    N_ENTRIES = E_ITEMS + BK_ITEM_ENTRIES
 };
 static const char *const entry_names[E_GRAPH] = {"info",         "words", "strings", "files",      "labels",
                                                  "functions",    "ids",   "sources", "immediates", "immediate_counts",
@@ -89,6 +90,8 @@ static const char *const entry_names[E_GRAPH] = {"info",         "words", "strin
 
 static const char *entry_name(int i)
 {
+    if (i >= E_ITEMS)
+        return bk_item_entry_names[i - E_ITEMS];
     return i < E_GRAPH ? entry_names[i] : bk_graph_entry_names[i - E_GRAPH];
 }
 
@@ -234,6 +237,7 @@ int bk_data_write(struct bk_dataset_info *info, const char *path, const struct d
         encode_files(&w);
         encode_functions(&w);
         bk_graph_encode(&w.entries[E_GRAPH], info, o);
+        bk_item_encode(&w.entries[E_ITEMS], info, o);
         encode_info(&w);
         put_strings(&w.entries[E_WORDS], o->words.table);
         put_strings(&w.entries[E_STRINGS], w.strings);
@@ -264,6 +268,7 @@ struct owner {
     uint32_t *ids, *immediate_ids;
     int64_t *immediates;
     struct bk_graph_owner graph;
+    struct bk_item_owner items;
 };
 
 int bk_data_bad(struct bk_error *err, const char *entry, const char *what)
@@ -388,8 +393,7 @@ static int by_key(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-/* Sorts `keys`; how many distinct ones there are. */
-static size_t count_distinct(uint64_t *keys, size_t n)
+size_t bk_data_distinct(uint64_t *keys, size_t n)
 {
     size_t distinct = n > 0;
     qsort(keys, n, sizeof *keys, by_key);
@@ -406,7 +410,7 @@ static int check_labels(const struct bk_data_label *labels, size_t n, struct bk_
         return bk_fail_nomem(err, n * sizeof *keys);
     for (size_t i = 0; i < n; i++)
         keys[i] = labels[i].key;
-    bool twice = count_distinct(keys, n) != n;
+    bool twice = bk_data_distinct(keys, n) != n;
     free(keys);
     return twice ? bk_data_bad(err, "labels", "a label stands there twice") : BK_OK;
 }
@@ -436,8 +440,7 @@ static int read_labels(struct bk_dataset *d, struct owner *o, const struct bk_pa
     return check_labels(o->labels, d->n_labels, err);
 }
 
-/* Entries that older formats have not. */
-static bool has_entry(const struct bk_pack *p, const char *entry)
+bool bk_data_has(const struct bk_pack *p, const char *entry)
 {
     struct bk_cursor c;
     return bk_pack_entry(&c, p, entry, NULL) == BK_OK;
@@ -447,7 +450,7 @@ static int read_sources(struct bk_dataset *d, struct owner *o, const struct bk_p
 {
     struct bk_cursor c;
     size_t n;
-    if (!has_entry(p, "sources"))
+    if (!bk_data_has(p, "sources"))
         return BK_OK;
     int rc = bk_data_rows(&c, p, "sources", 4, &n, err);
     if (rc)
@@ -469,7 +472,7 @@ static int read_sources(struct bk_dataset *d, struct owner *o, const struct bk_p
             rc = bk_data_bad(err, "sources", "a string that is not there");
         }
     }
-    d->info.n_sources = count_distinct(keys, d->info.n_with_source);
+    d->info.n_sources = bk_data_distinct(keys, d->info.n_with_source);
     free(keys);
     return rc;
 }
@@ -558,42 +561,63 @@ static int read_immediates(struct bk_dataset *d, struct owner *o, const struct b
     }
     for (size_t i = 0; i < n; i++)
         o->immediates[i] = (int64_t)(sorted[i] = bk_read_u64(&c));
-    bool twice = count_distinct(sorted, n) != n;
+    bool twice = bk_data_distinct(sorted, n) != n;
     free(sorted);
     return twice ? bk_data_bad(err, "immediates", "a value stands there twice") : BK_OK;
+}
+
+static int read_ids_below(uint32_t *out, size_t n, size_t limit, struct bk_cursor *c, const char *entry,
+                          struct bk_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = bk_read_u32(c);
+        if (out[i] >= limit)
+            return bk_data_bad(err, entry, "a number of what is not there");
+    }
+    return BK_OK;
+}
+
+int bk_data_lists(uint32_t **ids, uint32_t **counts, const struct bk_pack *p, const char *ids_entry,
+                  const char *counts_entry, size_t n, size_t limit, struct bk_error *err)
+{
+    struct bk_cursor count, id;
+    size_t n_counts, n_ids, left;
+    int rc = bk_data_rows(&count, p, counts_entry, 4, &n_counts, err);
+    if (!rc)
+        rc = bk_data_rows(&id, p, ids_entry, 4, &n_ids, err);
+    if (rc)
+        return rc;
+    if (n_counts != n)
+        return bk_data_bad(err, counts_entry, "another number than there are functions");
+    *ids = bk_calloc(n_ids + 1, sizeof **ids);
+    *counts = bk_calloc(n + 1, sizeof **counts);
+    if (!*ids || !*counts)
+        return bk_fail_nomem(err, n_ids * sizeof **ids);
+    left = n_ids;
+    for (size_t i = 0; i < n; left -= (*counts)[i++]) {
+        (*counts)[i] = bk_read_u32(&count);
+        if ((*counts)[i] > left)
+            return bk_data_bad(err, counts_entry, "more than there are numbers");
+    }
+    if (left > 0)
+        return bk_data_bad(err, ids_entry, "more than the functions have");
+    return read_ids_below(*ids, n_ids, limit, &id, ids_entry, err);
 }
 
 /* Which of them each function has. */
 static int read_immediate_ids(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
 {
-    struct bk_cursor counts, ids;
-    size_t n_counts, n_ids;
-    int rc = bk_data_rows(&counts, p, "immediate_counts", 4, &n_counts, err);
-    if (!rc)
-        rc = bk_data_rows(&ids, p, "immediate_ids", 4, &n_ids, err);
-    if (rc)
-        return rc;
-    if (n_counts != d->n)
-        return bk_data_bad(err, "immediate_counts", "another number than there are functions");
-    o->immediate_ids = bk_calloc(n_ids + 1, sizeof *o->immediate_ids);
-    if (!o->immediate_ids)
-        return bk_fail_nomem(err, n_ids * sizeof *o->immediate_ids);
-    for (size_t i = 0; i < n_ids; i++) {
-        o->immediate_ids[i] = bk_read_u32(&ids);
-        if (o->immediate_ids[i] >= d->n_immediates)
-            return bk_data_bad(err, "immediate_ids", "a value that is not there");
+    uint32_t *counts = NULL;
+    int rc =
+        bk_data_lists(&o->immediate_ids, &counts, p, "immediate_ids", "immediate_counts", d->n, d->n_immediates, err);
+    const uint32_t *at = o->immediate_ids;
+    for (size_t i = 0; i < d->n && !rc; at += counts[i++]) {
+        o->funcs[i].n_immediates = counts[i];
+        o->funcs[i].immediates = at;
+        d->info.n_with_immediates += counts[i] > 0;
     }
-    size_t at = 0;
-    for (size_t i = 0; i < d->n; i++) {
-        struct bk_data_func *f = &o->funcs[i];
-        f->n_immediates = bk_read_u32(&counts);
-        f->immediates = o->immediate_ids + at;
-        if (f->n_immediates > n_ids - at)
-            return bk_data_bad(err, "immediate_counts", "more than there are numbers");
-        at += f->n_immediates;
-        d->info.n_with_immediates += f->n_immediates > 0;
-    }
-    return at == n_ids ? BK_OK : bk_data_bad(err, "immediate_ids", "more than the functions have");
+    free(counts);
+    return rc;
 }
 
 static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack *p, struct bk_error *err)
@@ -620,15 +644,18 @@ static int read_all(struct bk_dataset *d, struct owner *o, const struct bk_pack 
         rc = read_functions(d, o, &n_ids, p, err);
     if (!rc)
         rc = read_ids(d, o, n_ids, p, err);
-    d->has_immediates = d->info.has_immediates = has_entry(p, "immediates");
+    d->has_immediates = d->info.has_immediates = bk_data_has(p, "immediates");
     if (!rc && d->has_immediates)
         rc = read_immediates(d, o, p, err);
     if (!rc && d->has_immediates)
         rc = read_immediate_ids(d, o, p, err);
     d->info.n_immediates = d->n_immediates;
-    d->has_graph = d->info.has_graph = has_entry(p, "forms");
+    d->has_graph = d->info.has_graph = bk_data_has(p, "forms");
     if (!rc && d->has_graph)
         rc = bk_graph_read(d, o->funcs, &o->graph, p, err);
+    d->has_items = d->info.has_items = bk_data_has(p, "items");
+    if (!rc && d->has_items)
+        rc = bk_item_read(d, o->funcs, &o->items, p, err);
     return rc;
 }
 
@@ -698,6 +725,7 @@ void bk_dataset_close(struct bk_dataset *d)
     free(o->immediates);
     free(o->immediate_ids);
     bk_graph_owner_done(&o->graph);
+    bk_item_owner_done(&o->items);
     free(o);
     free(d);
 }

@@ -126,18 +126,11 @@ static void resample_ranks(const void *ctx, double *out, const uint32_t *weight)
     bk_metric_ranks(out, r->v, r->n, weight);
 }
 
-static size_t size_class(uint32_t blocks)
-{
-    static const uint32_t from[BK_SIZE_CLASSES] = {0, 2, 5, 10, 50};
-    size_t c = BK_SIZE_CLASSES - 1;
-    while (blocks < from[c])
-        c--;
-    return c;
-}
+_Static_assert(BK_SIZE_CLASSES == BK_CALIBRATION_SIZES, "judged and calibrated by the same sizes");
 
 static void add_size(struct bk_judged_pool *p, uint32_t blocks, size_t rank)
 {
-    struct bk_size_class *c = &p->sizes[size_class(blocks)];
+    struct bk_size_class *c = &p->sizes[bk_size_class(blocks)];
     c->recall_at_1 += ((double)(rank == 1) - c->recall_at_1) / (double)++c->queries; /* a running mean */
 }
 

@@ -145,6 +145,51 @@ int bk_metric_recall_curve(struct bk_curve *out, const size_t *rank, size_t n, s
     return BK_OK;
 }
 
+/* ---- probabilities ------------------------------------------------------- */
+
+/* Pools blocks of equal numbers while they fall. */
+void bk_metric_isotonic(double *y, const double *w, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        double sum = y[i] * w[i], weight = w[i];
+        size_t first = i;
+        while (first > 0 && y[first - 1] * weight > sum) { /* y[first - 1] is the mean of its block */
+            double mean = y[first - 1];
+            for (; first > 0 && y[first - 1] == mean; first--) {
+                sum += mean * w[first - 1];
+                weight += w[first - 1];
+            }
+        }
+        for (size_t k = first; k <= i && first < i; k++)
+            y[k] = sum / weight;
+    }
+}
+
+void bk_reliability_add(struct bk_reliability *r, double probability, bool right)
+{
+    size_t bin = 0;
+    while (bin + 1 < BK_RELIABILITY_BINS && probability > (double)(bin + 1) / BK_RELIABILITY_BINS)
+        bin++;
+    r->n[bin]++;
+    r->predicted[bin] += probability;
+    r->right[bin] += right;
+}
+
+void bk_reliability_end(struct bk_reliability *r)
+{
+    double n = 0;
+    r->ece = 0;
+    for (size_t i = 0; i < BK_RELIABILITY_BINS; i++) {
+        n += (double)r->n[i];
+        r->ece += fabs(r->predicted[i] - r->right[i]);
+        if (r->n[i]) {
+            r->predicted[i] /= (double)r->n[i];
+            r->right[i] /= (double)r->n[i];
+        }
+    }
+    r->ece = n > 0 ? r->ece / n : 0;
+}
+
 /* ---- intervals --------------------------------------------------------- */
 
 struct bootstrap {

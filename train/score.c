@@ -1,4 +1,5 @@
 /* score: how like two functions are, by a model's vectors or by a baseline's features. */
+#include "inputs.h"
 #include "judge.h"
 
 #include <stdlib.h>
@@ -28,68 +29,14 @@ void bk_pairs_score(float *score, const struct bk_pairs *p, const float *vectors
 
 /* ---- vectors of a model -------------------------------------------------- */
 
-void bk_words_map(uint32_t *map, const struct bk_dataset *d, const struct bk_strtab *vocabulary)
+static int check_archs(const struct bk_trial *t, const struct bk_model *m, struct bk_error *err)
 {
-    for (uint32_t i = 0; i < bk_strtab_count(d->words); i++) {
-        const char *s = bk_strtab_str(d->words, i);
-        map[i] = bk_strtab_find(vocabulary, s, strlen(s));
+    for (size_t k = 0; k < t->g.n; k++) {
+        const enum bk_arch arch = bk_data_arch(t->d, t->g.v[k]);
+        if (!(m->archs & (1u << arch)))
+            return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "the model was not trained for %s", bk_arch_name(arch));
     }
-}
-
-/* The model's input for each function of the group. */
-struct inputs {
-    uint32_t *ids, *map;
-    struct bk_seq *seqs;
-    uint64_t n_words, n_unknown; /* of the words the model sees */
-};
-
-static void inputs_done(struct inputs *in)
-{
-    free(in->ids);
-    free(in->map);
-    free(in->seqs);
-}
-
-/* Ids of one function's words behind `at`, cut to what the model looks at. */
-static int make_input(struct bk_seq *out, uint32_t *at, struct inputs *in, const struct bk_trial *t, size_t k,
-                      const struct bk_model *m, struct bk_error *err)
-{
-    const struct bk_data_func *f = &t->d->v[t->g.v[k]];
-    enum bk_arch arch = bk_data_arch(t->d, t->g.v[k]);
-    const char *name = bk_word_unknown(arch);
-    uint32_t unknown = bk_strtab_find(m->words, name, strlen(name));
-    if (!(m->archs & (1u << arch)) || unknown == BK_STR_NONE)
-        return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "the model was not trained for %s", bk_arch_name(arch));
-    size_t n = f->n_words < m->net.max_insns ? f->n_words : m->net.max_insns;
-    *out = (struct bk_seq){at, n};
-    for (size_t i = 0; i < n; i++) {
-        uint32_t id = in->map[f->words[i]];
-        in->n_unknown += id == BK_STR_NONE;
-        at[i] = id == BK_STR_NONE ? unknown : id;
-    }
-    in->n_words += n;
     return BK_OK;
-}
-
-static int make_inputs(struct inputs *in, const struct bk_trial *t, const struct bk_model *m, struct bk_error *err)
-{
-    const struct bk_dataset *d = t->d;
-    size_t total = 0;
-    for (size_t k = 0; k < t->g.n; k++)
-        total += d->v[t->g.v[k]].n_words;
-    in->ids = bk_calloc(total + 1, sizeof *in->ids);
-    in->map = bk_calloc((size_t)bk_strtab_count(d->words) + 1, sizeof *in->map);
-    in->seqs = bk_calloc(t->g.n + 1, sizeof *in->seqs);
-    if (!in->ids || !in->map || !in->seqs)
-        return bk_fail_nomem(err, total * sizeof *in->ids);
-    bk_words_map(in->map, d, m->words);
-    int rc = BK_OK;
-    uint32_t *at = in->ids;
-    for (size_t k = 0; !rc && k < t->g.n; k++) {
-        rc = make_input(&in->seqs[k], at, in, t, k, m, err);
-        at += in->seqs[k].n;
-    }
-    return rc;
 }
 
 static void embed_progress(void *ctx, size_t done, size_t total)
@@ -101,23 +48,25 @@ static void embed_progress(void *ctx, size_t done, size_t total)
 static int make_vectors(struct bk_scorer *s, const struct bk_trial *t, const struct bk_model *m,
                         const struct bk_judge_options *opt, struct bk_error *err)
 {
-    struct inputs in = {0};
+    struct bk_inputs in = {0};
     struct bk_judge_options progress = *opt;
-    int rc = make_inputs(&in, t, m, err);
+    int rc = check_archs(t, m, err);
+    if (!rc)
+        rc = bk_inputs_make(&in, t->d, t->g.v, t->g.n, m, err);
     size_t size;
-    s->dim = bk_net_outputs(&m->net);
-    s->row = s->dim * bk_net_sides(&m->net);
+    s->dim = bk_encoder_outputs(&m->cfg);
+    s->row = s->dim * bk_encoder_sides(&m->cfg);
     s->right = s->row - s->dim;
     if (!rc) {
         s->vectors = bk_mul_size(&size, t->g.n, s->row) ? bk_calloc(size + 1, sizeof *s->vectors) : NULL;
         rc = s->vectors ? BK_OK : bk_fail_nomem(err, t->g.n * s->row * sizeof *s->vectors);
     }
     if (!rc)
-        rc = (s->right ? bk_model_embed_pairs : bk_model_embed)(s->vectors, m, in.seqs, t->g.n,
+        rc = (s->right ? bk_model_embed_pairs : bk_model_embed)(s->vectors, m, in.v, t->g.n,
                                                                 bk_model_precision(opt->int8), opt->threads,
                                                                 opt->progress ? embed_progress : NULL, &progress, err);
-    s->unknown_words = in.n_words ? (double)in.n_unknown / (double)in.n_words : 0;
-    inputs_done(&in);
+    s->unknown_words = in.n_unknown ? (double)in.n_unknown / (double)in.n_seen : 0;
+    bk_inputs_done(&in);
     return rc;
 }
 

@@ -1,236 +1,41 @@
-/* train: the training loop.
- *
- * A batch is embedded in shards of fixed composition; a shard is one item for the workers, its gradients are a block of its own, and
- * the blocks are added in their order. So the number of threads never changes a number. */
-#include "learn.h"
+/* train: the training loop. train_options.c says what is asked, train_step.c takes one step. */
+#include "trainer.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define SHARD_FUNCTIONS 64
-#define MAX_BATCH       65536 /* pairs */
-#define REPORT_SECONDS  0.2   /* between two calls of progress */
-
-/* A part of a batch that one worker takes. */
-struct shard {
-    struct bk_pass *pass;
-    float *grads; /* of the network, zero between batches */
-    struct bk_word_grads words;
-    size_t n;
-    uint32_t *at;       /* which functions of the batch */
-    struct bk_seq *seq; /* the same as input */
-    float *weight;      /* how often the penalty counts each */
-    float *f, *df;      /* n x row */
-    double penalty;
-    int rc;
-    struct bk_error err;
-};
-
-struct trainer {
-    const struct bk_dataset *d;
-    struct bk_train_options opt; /* defaults filled in */
-    struct bk_vectors vectors;
-    struct bk_net_config net;
-    struct bk_prepared *prepared;
-    uint32_t archs; /* of the functions trained on */
-    struct bk_group train, validation;
-    struct bk_pairs pairs; /* of the validation part */
-    uint32_t *ids;
-    struct bk_seq *seq; /* by number in the data set; functions of the test part are empty */
-    size_t o;           /* numbers of a function vector */
-    size_t row;         /* of all vectors that a function has */
-    size_t n_net;       /* trained numbers of the network; those of the word vectors follow, where they are trained */
-
-    struct bk_trainer_state state;
-    float **grads;     /* the shards' blocks, in order */
-    float *word_grads; /* V x D, where word vectors are trained */
-    struct shard *shard;
-    size_t n_shards, max_shards;
-    struct bk_batch batch;
-    float *f, *df;            /* vectors of the batch and their gradient */
-    float *weight;            /* as in the shards */
-    float *contrast;          /* scratch of the contrastive loss */
-    uint32_t *contrast_label; /* label of each anchor */
-    uint32_t *order;          /* functions of the batch by length */
-    double penalty_scale;
-    size_t n_batches; /* done in this epoch */
-
-    double begun; /* this run */
-    uint64_t pairs_begun;
-};
-
-/* ---- options --------------------------------------------------------------- */
-
-static bool contrastive(const struct trainer *t)
-{
-    return strcmp(t->opt.loss, "contrastive") == 0;
-}
-
-static bool trains_words(const struct trainer *t)
-{
-    return strcmp(t->opt.vectors, "frozen") != 0;
-}
-
-/* The word vectors that go with such weights. */
-static const float *words_of(const struct trainer *t, const float *params)
-{
-    return trains_words(t) ? params + t->n_net : t->vectors.v;
-}
-
-/* The switches that are words: each is one of those that it may be. */
-static int check_words(const struct bk_train_options *o, struct bk_error *err)
-{
-    if (strcmp(o->loss, "pairs") != 0 && strcmp(o->loss, "contrastive") != 0)
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: loss \"%.32s\" is neither pairs nor contrastive", o->loss);
-    if (strcmp(o->vectors, "frozen") != 0 && strcmp(o->vectors, "trainable") != 0 && strcmp(o->vectors, "random") != 0)
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: vectors \"%.32s\" are none of frozen, trainable, random",
-                       o->vectors);
-    if (strcmp(o->compat, "none") != 0 && strcmp(o->compat, "safe") != 0)
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: compat \"%.32s\" is neither none nor safe", o->compat);
-    if (strcmp(o->compat, "safe") == 0 && strcmp(o->loss, "pairs") != 0)
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: compat safe has the loss pairs and no other");
-    return BK_OK;
-}
-
-static int fill_options(struct trainer *t, const struct bk_train_options *opt, struct bk_error *err)
-{
-    struct bk_train_options *o = &t->opt;
-    *o = *opt;
-    o->kind = o->kind ? o->kind : "mffa";
-    o->max_insns = o->max_insns ? o->max_insns : 150;
-    o->epochs = o->epochs ? o->epochs : 50;
-    o->batch = o->batch ? o->batch : 250;
-    o->rate = o->rate != 0 ? o->rate : 0.001;
-    o->loss = o->loss ? o->loss : "pairs";
-    o->temperature = o->temperature != 0 ? o->temperature : 0.1;
-    o->vectors = o->vectors ? o->vectors : "frozen";
-    o->compat = o->compat ? o->compat : "none";
-    if (!o->split.train && !o->split.validation && !o->split.test)
-        o->split = (struct bk_split){BK_SPLIT_SOURCE, 8, 1, 1, o->split.seed};
-    if (o->batch < 2 || o->batch > MAX_BATCH || o->batch % 2 || !(o->rate > 0 && o->rate < 1) ||
-        !(o->temperature > 0 && o->temperature < 1000))
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET,
-                       "train: an even batch from 2 to %d pairs, rate and temperature above 0", MAX_BATCH);
-    int rc = check_words(o, err);
-    if (rc)
-        return rc;
-    if (!bk_net_config_default(&t->net, o->kind))
-        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: kind \"%.32s\" is neither mffa nor safe", o->kind);
-    enum bk_aff own = t->net.aff;
-    rc = o->aff ? bk_net_config_set_aff(&t->net, o->aff, err) : BK_OK;
-    if (!rc && strcmp(o->kind, "safe") == 0 && t->net.aff != own)
-        rc = bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: kind safe has no attention feature fusion to choose");
-    t->net.max_insns = o->max_insns;
-    t->net.compat_safe = strcmp(o->compat, "safe") == 0;
-    return rc;
-}
-
-/* A JSON integer, or text where 63 bits do not hold it. */
-static json_t *json_u64(uint64_t v)
-{
-    char text[24];
-    snprintf(text, sizeof text, "%llu", (unsigned long long)v);
-    return v <= INT64_MAX ? json_integer((json_int_t)v) : json_string(text);
-}
-
-static json_t *json_hash(uint64_t v)
-{
-    char text[24];
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)v);
-    return json_string(text);
-}
-
-/* All that decides the numbers of a training, but for how long it goes on. */
-static json_t *options_json(const struct trainer *t)
-{
-    const struct bk_train_options *o = &t->opt;
-    char aff[64];
-    bk_net_config_aff(aff, &t->net);
-    return json_pack("{ss ss si so si sf ss sf ss sb ss so s{ss si si si so} s{so so so so} s{so so}}", "kind", o->kind,
-                     "aff", aff, "max_insns", (int)o->max_insns, "pairs_per_epoch", json_u64(o->pairs_per_epoch),
-                     "batch", (int)o->batch, "rate", o->rate, "loss", o->loss, "temperature", o->temperature, "vectors",
-                     o->vectors, "penalty", !o->no_penalty, "compat", o->compat, "seed", json_u64(o->seed), "split",
-                     "by", bk_split_name(o->split.by), "train", (int)o->split.train, "validation",
-                     (int)o->split.validation, "test", (int)o->split.test, "seed", json_u64(o->split.seed), "dataset",
-                     "hash", json_hash(t->d->info.hash), "functions", json_u64(t->d->n), "labels",
-                     json_u64(t->d->n_labels), "words", json_u64(bk_strtab_count(t->d->words)), "i2v", "hash",
-                     json_hash(t->vectors.hash), "options", json_loads(t->vectors.options, 0, NULL));
-}
-
-static json_t *json_score(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
-/* The model's provenance, on the heap. Nothing in it depends on time, threads or place. */
-static char *provenance(const struct trainer *t)
-{
-    const struct bk_trainer_state *s = &t->state;
-    char version[32], tokens[32], archs[BK_ARCH_LIST_MAX];
-    snprintf(version, sizeof version, "binkin %d.%d.%d", BK_VERSION_MAJOR, BK_VERSION_MINOR, BK_VERSION_PATCH);
-    snprintf(tokens, sizeof tokens, "%s/%d", BK_TOKENS_NAME, BK_TOKENS_VERSION);
-    bk_arch_list(archs, t->archs);
-    json_t *history = json_array();
-    for (unsigned i = 0; i < s->epoch; i++)
-        json_array_append_new(history, json_pack("{so so so}", "loss", json_score(s->history[i].loss), "penalty",
-                                                 json_score(s->history[i].penalty), "validation_auc",
-                                                 json_score(s->history[i].auc)));
-    json_t *j = json_pack("{ss ss ss so si si so so so so so}", "program", version, "tokens", tokens, "archs", archs,
-                          "training", options_json(t), "epochs", (int)s->epoch, "best_epoch", (int)s->best_epoch,
-                          "validation_auc", json_score(s->history[s->best_epoch - 1].auc), "pairs", json_u64(s->pairs),
-                          "train_functions", json_u64(t->train.n), "validation_functions", json_u64(t->validation.n),
-                          "history", history);
-    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(j);
-    return text;
-}
-
-static int hash_options(struct trainer *t, struct bk_error *err)
-{
-    json_t *j = options_json(t);
-    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(j);
-    if (!text)
-        return bk_fail_nomem(err, 1024);
-    t->state.options_hash = bk_hash64(text, strlen(text));
-    free(text);
-    return BK_OK;
-}
+#define REPORT_SECONDS 0.2    /* between two calls of progress */
+#define MAX_PAIRS      100000 /* that validation scores; the losses of the papers take one and one for each function */
 
 /* ---- setting up --------------------------------------------------------------- */
 
-/* Ids of every training and validation function, as much as the network sees. */
-static int make_inputs(struct trainer *t, const uint8_t *part, struct bk_error *err)
+/* What the model knows besides weights, and the functions as it then looks at them. */
+static int learn_inputs(struct trainer *t, struct bk_error *err)
 {
-    const struct bk_dataset *d = t->d;
-    size_t total = 0, at = 0;
-    uint32_t unknown[BK_ARCH_COUNT], *map = bk_calloc((size_t)bk_strtab_count(d->words) + 1, sizeof *map);
-    for (size_t i = 0; i < d->n; i++)
-        if (part[i] != BK_PART_TEST)
-            total += d->v[i].n_words < t->net.max_insns ? d->v[i].n_words : t->net.max_insns;
-    t->ids = bk_calloc(total + 1, sizeof *t->ids);
-    t->seq = bk_calloc(d->n + 1, sizeof *t->seq);
-    if (!map || !t->ids || !t->seq) {
-        free(map);
-        return bk_fail_nomem(err, total * sizeof *t->ids);
+    struct bk_model *m = &t->model;
+    int rc = BK_OK;
+    m->words = t->vectors.words;
+    if (has_branch(t, BK_BRANCH_GRAPH)) {
+        if (!t->d->has_graph)
+            return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "a data set without graphs, which kind %s looks at",
+                           m->kind);
+        rc = bk_forms_learn(&t->forms, t->d, &t->train, t->opt.min_forms, err);
+        m->forms = t->forms;
+        m->cfg.graph.forms = rc ? 0 : bk_strtab_count(t->forms);
     }
-    bk_words_map(map, d, t->vectors.words);
-    for (int a = BK_ARCH_NONE + 1; a < BK_ARCH_COUNT; a++)
-        unknown[a] = bk_strtab_find(t->vectors.words, bk_word_unknown(a), strlen(bk_word_unknown(a)));
-    for (size_t i = 0; i < d->n; i++) {
-        if (part[i] == BK_PART_TEST)
-            continue;
-        size_t n = d->v[i].n_words < t->net.max_insns ? d->v[i].n_words : t->net.max_insns;
-        t->seq[i] = (struct bk_seq){t->ids + at, n};
-        for (size_t k = 0; k < n; k++) {
-            uint32_t id = map[d->v[i].words[k]];
-            t->ids[at++] = id != BK_STR_NONE ? id : unknown[bk_data_arch(d, i)];
-        }
+    if (!rc && has_branch(t, BK_BRANCH_SKETCH)) {
+        if (!t->d->has_items)
+            return bk_fail(err, BK_EMISMATCH, BK_NO_OFFSET, "a data set without items, which kind %s looks at",
+                           m->kind);
+        rc = bk_idf_learn(&m->idf, t->d, &t->train, err);
     }
-    free(map);
-    return BK_OK;
+    if (!rc)
+        rc = bk_encoder_config_check(&m->cfg, err);
+    if (!rc)
+        rc = bk_inputs_make(&t->train_in, t->d, t->train.v, t->train.n, m, err);
+    if (!rc)
+        rc = bk_inputs_make(&t->validation_in, t->d, t->validation.v, t->validation.n, m, err);
+    return rc;
 }
 
 static int divide(struct trainer *t, struct bk_error *err)
@@ -243,39 +48,26 @@ static int divide(struct trainer *t, struct bk_error *err)
     int rc = bk_split_parts(part, d, &t->opt.split, err);
     for (size_t i = 0; i < d->n && !rc; i++) {
         seen |= part[i] != BK_PART_TEST ? 1u << bk_data_arch(d, i) : 0;
-        t->archs |= part[i] == BK_PART_TRAIN ? 1u << bk_data_arch(d, i) : 0;
+        t->model.archs |= part[i] == BK_PART_TRAIN ? 1u << bk_data_arch(d, i) : 0;
     }
-    if (!rc)
+    if (!rc && has_branch(t, BK_BRANCH_SEQUENCE))
         rc = bk_vectors_check(&t->vectors, d, &t->opt.split, seen, err);
     if (!rc)
         rc = bk_group_init(&t->train, d, part, BK_PART_TRAIN, 0, err);
     if (!rc)
         rc = bk_group_init(&t->validation, d, part, BK_PART_VALIDATION, 0, err);
     if (!rc)
-        rc = bk_pairs_fixed(&t->pairs, &t->validation, 0, t->opt.seed, err);
+        rc = bk_pairs_fixed(&t->pairs, &t->validation, t->loss == LOSS_PAIRS ? 0 : MAX_PAIRS, t->opt.seed, err);
     if (!rc)
-        rc = make_inputs(t, part, err);
+        rc = learn_inputs(t, err);
     free(part);
     return rc;
-}
-
-static int new_shard(struct trainer *t, struct shard *s, struct bk_error *err)
-{
-    s->grads = bk_calloc(t->n_net, sizeof *s->grads);
-    s->at = bk_calloc(SHARD_FUNCTIONS, sizeof *s->at);
-    s->seq = bk_calloc(SHARD_FUNCTIONS, sizeof *s->seq);
-    s->weight = bk_calloc(SHARD_FUNCTIONS, sizeof *s->weight);
-    s->f = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->f);
-    s->df = bk_calloc(SHARD_FUNCTIONS * t->row, sizeof *s->df);
-    if (!s->grads || !s->at || !s->seq || !s->weight || !s->f || !s->df)
-        return bk_fail_nomem(err, t->n_net * sizeof *s->grads);
-    return bk_pass_new(&s->pass, &t->net, err);
 }
 
 /* Word vectors to begin with: those of i2v, or uniform ones with their mean square. The padding word stays zero. */
 static void start_words(struct trainer *t)
 {
-    size_t d = t->net.d, n = t->state.n_params - t->n_net;
+    size_t d = t->model.cfg.net.d, n = t->state.n_params - t->n_net;
     float *to = t->state.params + t->n_net;
     struct bk_rng rng;
     double squares = 0;
@@ -287,204 +79,94 @@ static void start_words(struct trainer *t)
         to[i] = strcmp(t->opt.vectors, "random") == 0 ? (float)((2 * bk_rng_unit(&rng) - 1) * limit) : t->vectors.v[i];
 }
 
-static int start(struct trainer *t, struct bk_error *err)
+/* Room for batches of so many functions. */
+static int start_batches(struct trainer *t, size_t funcs, struct bk_error *err)
 {
-    struct bk_trainer_state *s = &t->state;
-    size_t words = trains_words(t) ? (size_t)bk_strtab_count(t->vectors.words) * t->net.d : 0;
-    size_t anchors = t->opt.batch / 2, funcs = 3 * anchors;
-    t->n_net = bk_net_n_params(&t->net);
-    size_t n = s->n_params = t->n_net + words;
-    t->o = bk_net_outputs(&t->net);
-    t->row = t->o * bk_net_sides(&t->net);
+    const size_t scratch = over_labels(t)                ? bk_labels_scratch(funcs, t->opt.memory, t->o)
+                           : t->loss == LOSS_CONTRASTIVE ? bk_contrast_scratch(t->opt.batch / 2, t->o)
+                                                         : 0;
     t->max_shards = (funcs + SHARD_FUNCTIONS - 1) / SHARD_FUNCTIONS;
-    s->params = bk_calloc(n, sizeof(float));
-    s->moment1 = bk_calloc(n, sizeof(float));
-    s->moment2 = bk_calloc(n, sizeof(float));
-    s->best = bk_calloc(n, sizeof(float));
     t->shard = bk_calloc(t->max_shards, sizeof *t->shard);
     t->grads = bk_calloc(t->max_shards, sizeof *t->grads);
-    t->word_grads = bk_calloc(words + 1, sizeof(float));
     t->f = bk_calloc(funcs * t->row, sizeof(float));
     t->df = bk_calloc(funcs * t->row, sizeof(float));
     t->weight = bk_calloc(funcs, sizeof(float));
     t->order = bk_calloc(funcs, sizeof *t->order);
-    t->contrast_label = bk_calloc(anchors, sizeof *t->contrast_label);
-    t->contrast = contrastive(t) ? bk_calloc(bk_contrast_scratch(anchors, t->o), sizeof(float)) : NULL;
-    if (!s->params || !s->moment1 || !s->moment2 || !s->best || !t->shard || !t->grads || !t->word_grads || !t->f ||
-        !t->df || !t->weight || !t->order || !t->contrast_label || (contrastive(t) && !t->contrast))
+    t->label = bk_calloc(funcs, sizeof *t->label);
+    t->scratch = bk_calloc(scratch + 1, sizeof(float));
+    t->memory = (struct bk_memory){.o = t->o, .cap = over_labels(t) ? t->opt.memory : 0};
+    t->memory.f = bk_calloc(t->memory.cap * t->o + 1, sizeof(float));
+    t->memory.label = bk_calloc(t->memory.cap + 1, sizeof *t->memory.label);
+    if (t->shard && t->grads && t->f && t->df && t->weight && t->order && t->label && t->scratch && t->memory.f &&
+        t->memory.label)
+        return BK_OK;
+    return bk_fail_nomem(err, 2 * funcs * t->row * sizeof(float));
+}
+
+static int start_sampler(struct trainer *t, struct bk_error *err)
+{
+    const struct bk_train_options *o = &t->opt;
+    const struct bk_sampler_options s = {.labels = o->batch / o->variants,
+                                         .functions = o->variants,
+                                         .epoch_functions = 2 * o->pairs_per_epoch,
+                                         .cross_from = o->cross_from,
+                                         .cross_to = o->cross_to,
+                                         .epochs = o->epochs,
+                                         .seed = o->seed};
+    return bk_sampler_init(&t->sampler, t->d, &t->train, &s, err);
+}
+
+static int start(struct trainer *t, struct bk_error *err)
+{
+    struct bk_trainer_state *s = &t->state;
+    size_t words = trains_words(t) ? (size_t)bk_strtab_count(t->vectors.words) * t->model.cfg.net.d : 0;
+    t->n_net = bk_encoder_n_params(&t->model.cfg);
+    size_t n = s->n_params = t->n_net + words;
+    t->o = bk_encoder_outputs(&t->model.cfg);
+    t->row = t->o * bk_encoder_sides(&t->model.cfg);
+    s->params = bk_calloc(n, sizeof(float));
+    s->moment1 = bk_calloc(n, sizeof(float));
+    s->moment2 = bk_calloc(n, sizeof(float));
+    s->best = bk_calloc(n, sizeof(float));
+    s->average = t->opt.average > 0 ? bk_calloc(n, sizeof(float)) : NULL;
+    t->word_grads = bk_calloc(words + 1, sizeof(float));
+    if (!s->params || !s->moment1 || !s->moment2 || !s->best || (t->opt.average > 0 && !s->average) || !t->word_grads)
         return bk_fail_nomem(err, n * sizeof(float));
     struct bk_rng rng;
     bk_rng_seed(&rng, t->opt.seed, BK_STREAM_WEIGHTS);
-    bk_net_init(s->params, &t->net, &rng);
+    bk_encoder_init(s->params, &t->model.cfg, &rng);
     if (words)
         start_words(t);
-    int rc = bk_prepared_new(&t->prepared, &t->net, BK_FULL, true, err);
-    return rc ? rc : hash_options(t, err);
-}
-
-/* ---- one batch ------------------------------------------------------------------ */
-
-static const struct bk_seq *batch_seq(const struct trainer *t, size_t i)
-{
-    return &t->seq[t->train.v[t->batch.func[i]]];
-}
-
-static int by_length(const void *x, const void *y, void *ctx)
-{
-    uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
-    size_t na = batch_seq(ctx, a)->n, nb = batch_seq(ctx, b)->n;
-    return na != nb ? (na < nb) - (na > nb) : (a > b) - (a < b);
-}
-
-/* Deals the functions of the batch, longest first, to shards of about equal work. */
-static int deal(struct trainer *t, struct bk_error *err)
-{
-    size_t n = t->batch.n_funcs;
-    t->n_shards = (n + SHARD_FUNCTIONS - 1) / SHARD_FUNCTIONS;
-    for (size_t i = 0; i < t->n_shards; i++) {
-        struct shard *s = &t->shard[i];
-        int rc = s->pass ? BK_OK : new_shard(t, s, err);
-        if (rc)
-            return rc;
-        t->grads[i] = s->grads;
-        s->n = 0;
-    }
-    for (size_t i = 0; i < n; i++)
-        t->order[i] = (uint32_t)i;
-    qsort_r(t->order, n, sizeof *t->order, by_length, t);
-    for (size_t i = 0; i < n; i++) {
-        struct shard *s = &t->shard[i % t->n_shards];
-        s->at[s->n] = t->order[i];
-        s->weight[s->n] = t->weight[t->order[i]];
-        s->seq[s->n++] = *batch_seq(t, t->order[i]);
-    }
-    return BK_OK;
-}
-
-static void forward(void *ctx, size_t item, unsigned worker)
-{
-    struct trainer *t = ctx;
-    struct shard *s = &t->shard[item];
-    (void)worker;
-    s->rc = bk_pass_forward(s->pass, s->f, t->prepared, words_of(t, t->state.params), bk_strtab_count(t->vectors.words),
-                            s->seq, s->n, true, s->weight, &s->penalty, &s->err);
-    for (size_t i = 0; i < s->n && !s->rc; i++)
-        memcpy(t->f + s->at[i] * t->row, s->f + i * t->row, t->row * sizeof(float));
-}
-
-static void backward(void *ctx, size_t item, unsigned worker)
-{
-    struct trainer *t = ctx;
-    struct shard *s = &t->shard[item];
-    (void)worker;
-    for (size_t i = 0; i < s->n; i++)
-        memcpy(s->df + i * t->row, t->df + s->at[i] * t->row, t->row * sizeof(float));
-    bk_pass_backward(s->pass, s->grads, trains_words(t) ? &s->words : NULL, t->prepared, s->df, t->penalty_scale);
-}
-
-/* Adds what the shards found for their words, shard after shard. No function has the padding word, which stays zero. */
-static void add_word_grads(struct trainer *t)
-{
-    size_t d = t->net.d;
-    for (size_t i = 0; i < t->n_shards; i++) {
-        const struct bk_word_grads *g = &t->shard[i].words;
-        for (size_t k = 0; k < g->n; k++)
-            for (size_t j = 0; j < d; j++)
-                t->word_grads[g->ids[k] * d + j] += g->v[k * d + j];
-    }
-}
-
-static size_t ranges(size_t n)
-{
-    return (n + BK_ADAM_RANGE - 1) / BK_ADAM_RANGE;
-}
-
-/* The network's ranges, whose gradients lie in the shards' blocks, then those of the words. */
-static void adam(void *ctx, size_t item, unsigned worker)
-{
-    struct trainer *t = ctx;
-    struct bk_trainer_state *s = &t->state;
-    bool words = item >= ranges(t->n_net);
-    size_t from = words ? t->n_net : 0, n = words ? s->n_params - t->n_net : t->n_net;
-    size_t first = (item - (words ? ranges(t->n_net) : 0)) * BK_ADAM_RANGE, left = n - first;
-    (void)worker;
-    bk_adam(s->params + from, s->moment1 + from, s->moment2 + from, words ? &t->word_grads : t->grads,
-            words ? 1 : t->n_shards, first, left < BK_ADAM_RANGE ? left : BK_ADAM_RANGE, s->steps, t->opt.rate);
-}
-
-/* The penalty counts every function once; under compat the right side of each pair. */
-static void weigh(struct trainer *t)
-{
-    const struct bk_batch *b = &t->batch;
-    for (size_t i = 0; i < b->n_funcs; i++)
-        t->weight[i] = !t->net.compat_safe;
-    for (size_t i = 0; i < b->n_pairs && t->net.compat_safe; i++)
-        t->weight[b->right[i]]++;
-}
-
-/* The loss of the batch, its gradient into df. */
-static double loss_of(struct trainer *t)
-{
-    const struct bk_batch *b = &t->batch;
-    memset(t->df, 0, b->n_funcs * t->row * sizeof(float));
-    if (t->net.compat_safe)
-        return bk_dot_loss(t->df, t->f, t->o, b->left, b->right, b->y, b->n_pairs);
-    if (!contrastive(t))
-        return bk_cosine_loss(t->df, NULL, t->f, t->o, b->left, b->right, b->y, b->n_pairs);
-    for (size_t i = 0; i < b->n_anchors; i++)
-        t->contrast_label[i] = t->train.begin[b->func[i]];
-    return bk_contrast_loss(t->df, t->f, t->o, b->left, b->right, t->contrast_label, b->n_anchors, t->opt.temperature,
-                            t->contrast);
-}
-
-/* Forward, loss, backward, Adam. The penalty ||A A^T - I||_F is one norm over the attention of the whole batch, as in SAFE's
- * program: its square is the sum over the functions, and its gradient needs the sum first. */
-static int train_batch(struct trainer *t, double *loss, double *penalty, struct bk_error *err)
-{
-    weigh(t);
-    int rc = deal(t, err);
-    if (rc)
-        return rc;
-    bk_prepare(t->prepared, t->state.params, t->opt.threads);
-    bk_par_for(t->n_shards, t->opt.threads, forward, t);
-    double squares = 0;
-    for (size_t i = 0; i < t->n_shards; i++) {
-        if (t->shard[i].rc) {
-            if (err)
-                *err = t->shard[i].err;
-            return t->shard[i].rc;
-        }
-        squares += t->shard[i].penalty;
-    }
-    *penalty = sqrt(squares);
-    t->penalty_scale = squares > 0 && !t->opt.no_penalty ? 0.5 / *penalty : 0;
-    *loss = loss_of(t);
-    if (!isfinite(*loss) || !isfinite(*penalty))
-        return bk_fail(err, BK_ELIMIT, BK_NO_OFFSET,
-                       "epoch %u, batch %zu: the loss is no number; a lower rate may help", t->state.epoch + 1,
-                       t->n_batches + 1);
-    bk_par_for(t->n_shards, t->opt.threads, backward, t);
-    if (trains_words(t))
-        add_word_grads(t);
-    t->state.steps++;
-    bk_par_for(ranges(t->n_net) + ranges(t->state.n_params - t->n_net), t->opt.threads, adam, t);
-    return BK_OK;
+    if (s->average)
+        memcpy(s->average, s->params, n * sizeof(float));
+    int rc = bk_encoder_prepared_new(&t->prepared, &t->model.cfg, BK_FULL, true, err);
+    if (!rc)
+        rc = start_batches(t, over_labels(t) ? t->opt.batch : 3 * (t->opt.batch / 2), err);
+    if (!rc && over_labels(t))
+        rc = start_sampler(t, err);
+    return rc ? rc : bk_trainer_hash(t, err);
 }
 
 /* ---- one epoch ------------------------------------------------------------------ */
 
-static void as_model(struct bk_model *m, const struct trainer *t, const float *params)
+/* The weights that are judged and kept. */
+static const float *judged(const struct trainer *t)
 {
-    *m = (struct bk_model){.net = t->net,
-                           .archs = t->archs,
-                           .words = t->vectors.words,
-                           .word_vectors = words_of(t, params),
-                           .params = params,
-                           .split_by = t->opt.split.by,
-                           .split_parts = {t->opt.split.train, t->opt.split.validation, t->opt.split.test},
-                           .split_seed = t->opt.split.seed,
-                           .dataset_hash = t->d->info.hash};
-    snprintf(m->kind, sizeof m->kind, "%s", t->opt.kind);
+    return t->state.average ? t->state.average : t->state.params;
+}
+
+static struct bk_model as_model(const struct trainer *t, const float *params)
+{
+    struct bk_model m = t->model;
+    m.word_vectors = words_of(t, params);
+    m.params = params;
+    m.split_by = t->opt.split.by;
+    m.split_parts[0] = t->opt.split.train;
+    m.split_parts[1] = t->opt.split.validation;
+    m.split_parts[2] = t->opt.split.test;
+    m.split_seed = t->opt.split.seed;
+    m.dataset_hash = t->d->info.hash;
+    return m;
 }
 
 /* The last step of an epoch has no loss behind it that would tell. */
@@ -506,21 +188,17 @@ static bool all_finite(const float *v, size_t n)
 /* AUC over the fixed pairs of the validation part; NaN where it has none. */
 static int validate(struct trainer *t, double *auc, struct bk_error *err)
 {
-    size_t n = t->validation.n, sides = bk_net_sides(&t->net);
+    size_t n = t->validation.n, sides = bk_encoder_sides(&t->model.cfg);
     *auc = NAN;
     if (t->pairs.n == 0)
         return BK_OK;
-    struct bk_model m;
-    as_model(&m, t, t->state.params);
+    const struct bk_model m = as_model(t, judged(t));
     float *vectors = bk_calloc(n, t->row * sizeof *vectors), *score = bk_calloc(t->pairs.n, sizeof *score);
-    struct bk_seq *seq = bk_calloc(n, sizeof *seq);
     struct bk_scored *scored = bk_calloc(t->pairs.n, sizeof *scored);
-    int rc = vectors && score && seq && scored ? BK_OK : bk_fail_nomem(err, n * t->row * sizeof *vectors);
+    int rc = vectors && score && scored ? BK_OK : bk_fail_nomem(err, n * t->row * sizeof *vectors);
     if (!rc) {
-        for (size_t i = 0; i < n; i++)
-            seq[i] = t->seq[t->validation.v[i]];
-        rc = (sides == 2 ? bk_model_embed_pairs : bk_model_embed)(vectors, &m, seq, n, BK_FULL, t->opt.threads, NULL,
-                                                                  NULL, err);
+        rc = (sides == 2 ? bk_model_embed_pairs : bk_model_embed)(vectors, &m, t->validation_in.v, n, BK_FULL,
+                                                                  t->opt.threads, NULL, NULL, err);
         if (!rc)
             bk_pairs_score(score, &t->pairs, vectors, t->o, sides);
         if (rc == BK_EFORMAT || (!rc && !all_finite(score, t->pairs.n)))
@@ -537,7 +215,6 @@ static int validate(struct trainer *t, double *auc, struct bk_error *err)
     }
     free(vectors);
     free(score);
-    free(seq);
     free(scored);
     return rc;
 }
@@ -559,37 +236,79 @@ static void report_progress(const struct trainer *t, double loss, uint64_t done,
     t->opt.progress(t->opt.ctx, what, done, total);
 }
 
+/* What an epoch's batches are drawn from, and how far it is. */
+struct epoch {
+    struct bk_epoch pairs; /* of the losses over pairs */
+    uint64_t n_batches;
+    uint64_t done, total; /* pairs; two functions of a loss over labels count as one */
+    size_t n_losses;      /* that the loss is the sum of */
+    double loss, penalty;
+    double reported;
+};
+
+static int begin_epoch(struct epoch *e, struct trainer *t, struct bk_error *err)
+{
+    *e = (struct epoch){.reported = bk_now()};
+    t->n_batches = 0;
+    t->memory.n = t->memory.next = 0;
+    if (over_labels(t)) {
+        e->n_batches = t->sampler.epoch_batches;
+        e->total = e->n_batches * (t->opt.batch / 2);
+        return BK_OK;
+    }
+    const size_t anchors = t->opt.batch / 2;
+    int rc = bk_epoch_init(&e->pairs, &t->train, t->opt.pairs_per_epoch, t->opt.seed, t->state.epoch, err);
+    e->n_batches = (e->pairs.n + anchors - 1) / anchors;
+    e->total = 2 * e->pairs.n;
+    return rc;
+}
+
+static int draw(struct epoch *e, struct trainer *t, struct bk_error *err)
+{
+    if (over_labels(t)) {
+        bk_sampler_draw(&t->sampler, t->state.epoch, t->n_batches);
+        t->func = t->sampler.func;
+        t->n_funcs = t->sampler.n;
+        e->done += t->n_funcs / 2;
+        e->n_losses += t->n_funcs;
+        return BK_OK;
+    }
+    const size_t anchors = t->opt.batch / 2, at = t->n_batches * anchors;
+    int rc = bk_batch_draw(&t->batch, &e->pairs, at, e->pairs.n - at < anchors ? e->pairs.n - at : anchors, err);
+    t->func = t->batch.func;
+    t->n_funcs = t->batch.n_funcs;
+    e->done += t->batch.n_pairs;
+    e->n_losses += t->loss == LOSS_CONTRASTIVE ? t->batch.n_anchors : t->batch.n_pairs;
+    return rc;
+}
+
 /* The batches of one epoch; means over them into *h. */
 static int train_epoch(struct trainer *t, struct bk_history *h, uint64_t *pairs, struct bk_error *err)
 {
-    struct bk_epoch e;
-    int rc = bk_epoch_init(&e, &t->train, t->opt.pairs_per_epoch, t->opt.seed, t->state.epoch, err);
-    double loss_sum = 0, penalty_sum = 0, reported = bk_now();
-    size_t anchors = t->opt.batch / 2, n_losses = 0;
-    *pairs = 0;
-    t->n_batches = 0;
-    for (size_t at = 0; at < e.n && !rc; at += anchors) {
+    struct epoch e;
+    int rc = begin_epoch(&e, t, err);
+    t->n_steps = e.n_batches * t->opt.epochs;
+    while (t->n_batches < e.n_batches && !rc) {
         double loss = 0, penalty = 0;
-        rc = bk_batch_draw(&t->batch, &e, at, e.n - at < anchors ? e.n - at : anchors, err);
+        rc = draw(&e, t, err);
         if (!rc)
-            rc = train_batch(t, &loss, &penalty, err);
+            rc = bk_trainer_step(t, &loss, &penalty, err);
         if (rc)
             break;
-        loss_sum += loss;
-        penalty_sum += penalty;
-        n_losses += contrastive(t) ? t->batch.n_anchors : t->batch.n_pairs;
+        e.loss += loss;
+        e.penalty += penalty;
         t->n_batches++;
-        *pairs += t->batch.n_pairs;
-        if (t->opt.progress && bk_now() - reported >= REPORT_SECONDS) {
-            reported = bk_now();
-            report_progress(t, loss_sum / (double)n_losses, *pairs, 2 * e.n);
+        if (t->opt.progress && bk_now() - e.reported >= REPORT_SECONDS) {
+            e.reported = bk_now();
+            report_progress(t, e.loss / (double)e.n_losses, e.done, e.total);
         }
     }
     if (!rc) {
-        h->loss = loss_sum / (double)n_losses;
-        h->penalty = penalty_sum / (double)t->n_batches;
+        h->loss = e.loss / (double)e.n_losses;
+        h->penalty = e.penalty / (double)t->n_batches;
     }
-    bk_epoch_done(&e);
+    *pairs = e.done;
+    bk_epoch_done(&e.pairs);
     return rc;
 }
 
@@ -631,7 +350,7 @@ static int one_epoch(struct trainer *t, const char *checkpoint, struct bk_error 
     s->history = history;
     /* Without validation pairs the last epoch is the model. */
     if (s->epoch == 0 || isnan(h.auc) || h.auc > history[s->best_epoch - 1].auc) {
-        memcpy(s->best, s->params, s->n_params * sizeof(float));
+        memcpy(s->best, judged(t), s->n_params * sizeof(float));
         s->best_epoch = s->epoch + 1;
     }
     history[s->epoch++] = h;
@@ -670,9 +389,8 @@ static int run(struct trainer *t, const char *out_path, struct bk_error *err)
 
 static int save(const struct trainer *t, const char *path, struct bk_error *err)
 {
-    struct bk_model m;
-    as_model(&m, t, t->state.best);
-    char *text = provenance(t);
+    struct bk_model m = as_model(t, t->state.best);
+    char *text = bk_trainer_provenance(t);
     if (!text)
         return bk_fail_nomem(err, 4096);
     m.provenance = text;
@@ -684,27 +402,40 @@ static int save(const struct trainer *t, const char *path, struct bk_error *err)
 static void release(struct trainer *t)
 {
     struct bk_trainer_state *s = &t->state;
-    for (size_t i = 0; t->shard && i < t->max_shards; i++) {
-        bk_pass_free(t->shard[i].pass);
-        free(t->shard[i].grads);
-        free(t->shard[i].at);
-        free(t->shard[i].seq);
-        free(t->shard[i].weight);
-        free(t->shard[i].f);
-        free(t->shard[i].df);
-    }
-    void *const blocks[] = {s->params,         s->moment1, s->moment2, s->best,       t->ids,    t->seq,   t->shard,
-                            t->grads,          t->f,       t->df,      t->word_grads, t->weight, t->order, t->contrast,
-                            t->contrast_label, s->history};
+    for (size_t i = 0; t->shard && i < t->max_shards; i++)
+        bk_shard_done(&t->shard[i]);
+    void *const blocks[] = {s->params, s->moment1, s->moment2, s->best,     s->average,     s->history,
+                            t->shard,  t->grads,   t->f,       t->df,       t->word_grads,  t->weight,
+                            t->order,  t->label,   t->scratch, t->memory.f, t->memory.label};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
-    bk_prepared_free(t->prepared);
+    bk_encoder_prepared_free(t->prepared);
+    bk_sampler_done(&t->sampler);
     bk_batch_done(&t->batch);
     bk_pairs_done(&t->pairs);
+    bk_inputs_done(&t->train_in);
+    bk_inputs_done(&t->validation_in);
     bk_group_done(&t->train);
     bk_group_done(&t->validation);
+    bk_strtab_free(t->forms);
+    bk_idf_done(&t->model.idf);
     bk_vectors_done(&t->vectors);
     free(t);
+}
+
+/* Word vectors, where the model looks at words. */
+static int open_vectors(struct trainer *t, const char *path, struct bk_error *err)
+{
+    if (!has_branch(t, BK_BRANCH_SEQUENCE))
+        return path ? bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: word vectors for a model without a sequence branch")
+                    : BK_OK;
+    if (!path)
+        return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "train: kind %s needs word vectors", t->opt.kind);
+    int rc = bk_vectors_open(&t->vectors, path, err);
+    if (rc)
+        return rc;
+    t->model.cfg.net.d = t->vectors.dim;
+    return bk_net_config_check(&t->model.cfg.net, err);
 }
 
 int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_path, const struct bk_train_options *opt,
@@ -715,13 +446,9 @@ int bk_train(const char *out_path, const struct bk_dataset *d, const char *i2v_p
     if (!t)
         return bk_fail_nomem(err, sizeof *t);
     t->d = d;
-    int rc = fill_options(t, opt, err);
+    int rc = bk_trainer_options(t, opt, err);
     if (!rc)
-        rc = bk_vectors_open(&t->vectors, i2v_path, err);
-    if (!rc) {
-        t->net.d = t->vectors.dim;
-        rc = bk_net_config_check(&t->net, err);
-    }
+        rc = open_vectors(t, i2v_path, err);
     if (!rc)
         rc = divide(t, err);
     if (!rc)

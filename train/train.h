@@ -13,6 +13,8 @@
 
 /* Words of one function that are kept; `n_insns` tells the real number. */
 #define BK_DATA_MAX_WORDS 1000
+/* Items of one function that are kept, the first ones. */
+#define BK_DATA_MAX_ITEMS BK_MAX_SEEN_ITEMS
 
 #define BK_DATA_MAJOR 1
 #define BK_DATA_MINOR 2
@@ -52,7 +54,10 @@ struct bk_data_func {
         *block_words; /* words in each kept block, > 0; the blocks follow each other, so that the sum is n_words */
     const struct bk_graph_edge *edges; /* between kept blocks; by from, then to, which occur together once */
     uint32_t n_callees,
-        n_callers; /* distinct addresses it calls directly; functions of its image that so call its address */
+        n_callers;    /* distinct addresses it calls directly; functions of its image that so call its address */
+    uint32_t n_items; /* 0 .. BK_DATA_MAX_ITEMS */
+    const uint32_t
+        *items; /* numbers of the data set's items, each once, in the order in which the function first names them */
 };
 
 struct bk_dataset {
@@ -69,6 +74,9 @@ struct bk_dataset {
     const struct bk_strtab *forms,
         *neutral_forms;      /* every form of every function; what bk_form_neutral makes of them, each once */
     const uint32_t *neutral; /* by form: the id of its neutral form */
+    bool has_items;          /* false: a file that says nothing of them */
+    size_t n_items;
+    const struct bk_item *items; /* every item of every function, each hash once */
     void *owner;
 };
 static inline enum bk_arch bk_data_arch(const struct bk_dataset *d, size_t i)
@@ -126,6 +134,8 @@ enum bk_stream {
     BK_STREAM_QUERIES,          /* and one more for each axis */
     BK_STREAM_BOOTSTRAP = 0x80, /* resample i: (i + 1) << 32 beside it */
     BK_STREAM_MINHASH,
+    BK_STREAM_RIGHT,          /* of function k: (k + 1) << 32 beside it */
+    BK_STREAM_WRONG,          /* of chunk c of class i: (c * classes + i + 1) << 32 beside it */
     BK_STREAM_TRAINER = 0x100 /* and up */
 };
 
@@ -165,12 +175,24 @@ typedef void bk_resample_fn(const void *ctx, double *out, const uint32_t *weight
 BK_MUST_CHECK int bk_bootstrap(struct bk_figure *out, size_t n_figures, size_t n, uint64_t seed, unsigned threads,
                                bk_resample_fn *fn, const void *ctx, struct bk_error *err);
 
+/* The rising sequence nearest to y in squares weighted by w > 0, in place (isotonic regression). */
+void bk_metric_isotonic(double *y, const double *w, size_t n);
+/* Adds one pair; bk_reliability_end() turns sums into means. */
+void bk_reliability_add(struct bk_reliability *r, double probability, bool right);
+void bk_reliability_end(struct bk_reliability *r);
+
+/* ---- calibration (calibrate.c) ------------------------------------------- */
+
+struct bk_calibration_class;
+/* One class from scores of wrong and right pairs, both left rounded and sorted. `prior`: how much oftener right pairs are of the class than
+ * wrong ones. Without 1,000 wrong pairs of more than one score and 8 right ones it has no knots. */
+void bk_calibration_fit(struct bk_calibration_class *out, float *wrong, size_t n_wrong, float *right, size_t n_right,
+                        double prior);
+
 /* ---- vectors (score.c), also of the validation part while training ------ */
 
 /* Scores of pairs from the vectors of g->v[i], row i of `vectors`: `sides` (1 or 2) of dim floats, the left one first; see
  * bk_model_embed_pairs(). */
 void bk_pairs_score(float *score, const struct bk_pairs *p, const float *vectors, size_t dim, size_t sides);
-/* Which of the data set's words the vocabulary holds: map[id] is the id in `vocabulary`, or BK_STR_NONE; d->words entries. */
-void bk_words_map(uint32_t *map, const struct bk_dataset *d, const struct bk_strtab *vocabulary);
 
 #endif

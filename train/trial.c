@@ -9,30 +9,20 @@
 
 /* ---- builds -------------------------------------------------------------- */
 
-enum family { FAMILY_NONE, FAMILY_X86, FAMILY_ARM, FAMILY_MIPS };
-
-static enum family family(uint32_t arch)
-{
-    static const enum family of[BK_ARCH_COUNT] = {
-        [BK_ARCH_AMD64] = FAMILY_X86, [BK_ARCH_I386] = FAMILY_X86,  [BK_ARCH_ARM] = FAMILY_ARM,
-        [BK_ARCH_ARM64] = FAMILY_ARM, [BK_ARCH_MIPS] = FAMILY_MIPS, [BK_ARCH_MIPS64] = FAMILY_MIPS,
-    };
-    return of[arch];
-}
-
 bool bk_build_related(enum bk_axis axis, const struct bk_build *a, const struct bk_build *b)
 {
     bool version = a->project != b->project || a->version == b->version;
     bool compiler = a->compiler == b->compiler, level = a->level == b->level;
+    bool family = bk_arch_related((enum bk_arch)a->arch, (enum bk_arch)b->arch);
     switch (axis) {
     case BK_AXIS_XO:
         return a->arch == b->arch && compiler && version && !level;
     case BK_AXIS_XC:
         return a->arch == b->arch && version && !compiler;
     case BK_AXIS_XB: /* the two of a family differ in their word size */
-        return family(a->arch) == family(b->arch) && a->arch != b->arch && compiler && level && version;
+        return family && a->arch != b->arch && compiler && level && version;
     case BK_AXIS_XA:
-        return family(a->arch) != family(b->arch) && compiler && level && version;
+        return !family && compiler && level && version;
     default:
         return true;
     }

@@ -164,6 +164,9 @@ BK_MUST_CHECK int bk_pack_commit(struct bk_pack_writer *w, struct bk_error *err)
 void bk_pack_abort(struct bk_pack_writer *w);
 
 struct bk_pack;
+/* A writer of the kind and version of `p` with all its entries but `except`; `p` must live until commit. */
+BK_MUST_CHECK int bk_pack_copy(struct bk_pack_writer **out, const struct bk_pack *p, const char *path,
+                               const char *except, struct bk_error *err);
 /* Maps and checks `path`: magic, kind, major <= `major`, directory inside the file, every checksum. */
 BK_MUST_CHECK int bk_pack_open(struct bk_pack **out, const char *path, const char kind[4], unsigned major,
                                struct bk_error *err);

@@ -167,6 +167,8 @@ struct bk_pack {
     struct bk_map map; /* of bk_pack_open; empty over the caller's bytes */
     char *path;        /* NULL over the caller's bytes */
     const uint8_t *data;
+    char kind[4];
+    unsigned major, minor;
     uint64_t hash;
     struct entries entries; /* in order of offset, apart from each other */
 };
@@ -222,6 +224,9 @@ static int check_header(struct bk_pack *p, size_t *count, const uint8_t *data, s
         return bk_fail(err, BK_ELIMIT, 16, "%u entries, at most %u are read", (unsigned)n, MAX_ENTRIES);
     if ((size - HEADER_SIZE) / ENTRY_SIZE < n)
         return bk_fail(err, BK_EFORMAT, 16, "the file is too short for %u entries", (unsigned)n);
+    memcpy(p->kind, k, sizeof p->kind);
+    p->major = file_major;
+    p->minor = file_minor;
     *count = n;
     return BK_OK;
 }
@@ -333,4 +338,20 @@ int bk_pack_entry(struct bk_cursor *out, const struct bk_pack *p, const char *na
 uint64_t bk_pack_hash(const struct bk_pack *p)
 {
     return p->hash;
+}
+
+int bk_pack_copy(struct bk_pack_writer **out, const struct bk_pack *p, const char *path, const char *except,
+                 struct bk_error *err)
+{
+    int rc = bk_pack_create(out, path, p->kind, p->major, p->minor, err);
+    for (size_t i = 0; i < p->entries.n && !rc; i++) {
+        const struct entry *e = &p->entries.v[i];
+        if (strcmp(e->name, except) != 0)
+            rc = bk_pack_add(*out, e->name, e->data, (size_t)e->size, err);
+    }
+    if (rc) {
+        bk_pack_abort(*out);
+        *out = NULL;
+    }
+    return rc;
 }

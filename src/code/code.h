@@ -117,7 +117,7 @@ struct bk_edge {
 /* A number for each key, for whoever reads the bodies of a decoder to keep what it found out about the instructions of that
  * key; one for each of the uses that stand side by side. The decoder only makes room: what is new is 0. A reader that finds another
  * owner than itself begins with zeros. */
-enum bk_memo_use { BK_MEMO_WORDS, BK_MEMO_FORMS, BK_MEMO_NEUTRAL_FORMS, BK_MEMO_USES };
+enum bk_memo_use { BK_MEMO_WORDS, BK_MEMO_FORMS, BK_MEMO_NEUTRAL_FORMS, BK_MEMO_ITEMS, BK_MEMO_USES };
 struct bk_memo {
     const void *owner;
     uint32_t *v; /* `n`, more than the largest key */

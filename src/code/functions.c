@@ -96,15 +96,6 @@ static int compare_names(const void *pa, const void *pb)
 
 /* ---- starts ----------------------------------------------------------- */
 
-static bool is_stub_section(const char *name)
-{
-    static const char *const stubs[] = {".plt", ".plt.got", ".plt.sec", ".plt.bnd", ".iplt", ".MIPS.stubs"};
-    for (size_t i = 0; i < sizeof stubs / sizeof *stubs; i++)
-        if (!strcmp(name, stubs[i]))
-            return true;
-    return false;
-}
-
 static bool in_section(const struct bk_section *s, uint64_t addr)
 {
     return addr >= s->addr && addr - s->addr < s->size;
@@ -135,7 +126,7 @@ static bool add_symbol(struct finder *f, uint32_t i)
         return true;
     }
     if (!placed || !f->code[sym->section]) {
-        f->out->pub.n_dropped += !placed || !is_stub_section(img->sections[sym->section].name);
+        f->out->pub.n_dropped += !placed || !bk_section_is_plt(&img->sections[sym->section]);
         return true;
     }
     struct start s = {.addr = sym->addr, .section = sym->section, .symbol = i, .thumb = sym->thumb};
@@ -196,7 +187,7 @@ static bool collect(struct finder *f)
         return false;
     for (size_t i = 0; i < img->n_sections; i++) {
         const struct bk_section *s = &img->sections[i];
-        f->code[i] = s->exec && s->alloc && s->data && s->addr + s->size >= s->addr && !is_stub_section(s->name);
+        f->code[i] = s->exec && s->alloc && s->data && s->addr + s->size >= s->addr && !bk_section_is_plt(s);
     }
     for (size_t i = 0; i < img->n_symbols && i < UINT32_MAX; i++)
         if (!add_symbol(f, (uint32_t)i))

@@ -64,6 +64,29 @@ struct bk_graph_edge {
     uint16_t from, to, kind; /* enum bk_edge_kind */
 };
 
+/* Instructions of a function, from its beginning, that data sets keep and models look at. */
+#define BK_MAX_SEEN 1000
+/* Likewise of its items. */
+#define BK_MAX_SEEN_ITEMS 1000
+
+/* The graphs of functions, one behind the other: of each basic block that begins among the instructions that are seen how many of those it
+ * has, and the edges between these blocks. */
+struct bk_graph_seq {
+    struct {
+        uint16_t *v;
+        size_t n, cap;
+    } blocks;
+    struct {
+        struct bk_graph_edge *v; /* numbers of blocks are those of the function */
+        size_t n, cap;
+    } edges;
+};
+/* Zero-initialise once; reuse with n = 0. */
+void bk_graph_seq_done(struct bk_graph_seq *s);
+/* Adds those of `body` among its first `max` instructions (at most 65535). Fails only for want of memory. */
+BK_MUST_CHECK int bk_graph_seq_add(struct bk_graph_seq *out, const struct bk_body *body, size_t max,
+                                   struct bk_error *err);
+
 /* A function as the graph models see its instructions: two ids each, in linear address order. */
 struct bk_form_seq {
     uint32_t *v;       /* heap, `n` used of `cap`; free with bk_form_seq_done() */
@@ -80,5 +103,36 @@ BK_MUST_CHECK int bk_form_seq_find(struct bk_form_seq *out, const struct bk_strt
 /* The ids of forms to v, new ones being added to `forms`; what is in `neutral` means nothing. */
 BK_MUST_CHECK int bk_form_seq_intern(struct bk_form_seq *out, struct bk_strtab *forms, const struct bk_body *body,
                                      size_t max, struct bk_error *err);
+
+/* What a function holds that few others hold. */
+enum bk_item_kind {
+    BK_ITEM_IMMEDIATE,    /* a constant, none of -1, 0, 1, made alike for all processors (doc/features.md) */
+    BK_ITEM_DISPLACEMENT, /* of a memory operand, not 0: from a pointer, not from the stack or a known address */
+    BK_ITEM_STRING, /* a text in read-only data that it refers to: BK_ITEM_TEXT_MIN or more printable bytes and a NUL */
+    BK_ITEM_IMPORT  /* a function or datum of another file that it calls, jumps to, loads or takes the address of */
+};
+#define BK_ITEM_KINDS    4
+#define BK_ITEM_TEXT_MIN 4
+#define BK_ITEM_TEXT_MAX 256 /* bytes of a text or name that count; of a longer one the first */
+#define BK_MAX_ITEMS     65536
+
+struct bk_item {
+    uint64_t
+        hash; /* XXH3-64 of the text, the plain name, or the number as int64 in little-endian, plus kind * BK_ITEM_SALT */
+    enum bk_item_kind kind;
+};
+#define BK_ITEM_SALT UINT64_C(0x9e3779b97f4a7c15)
+
+/* The items of a function, each once, in the order in which its instructions name them. */
+struct bk_items {
+    struct bk_item *v; /* heap, `n` used of `cap`; free with bk_items_done() */
+    size_t n, cap;
+    struct bk_items_scratch *scratch;
+};
+/* Zero-initialise once, reuse for many functions. */
+void bk_items_done(struct bk_items *items);
+/* The items of all instructions of `body`, which is of `img`; the first BK_MAX_ITEMS. Fails only for want of memory. */
+BK_MUST_CHECK int bk_items_read(struct bk_items *out, const struct bk_image *img, const struct bk_body *body,
+                                struct bk_error *err);
 
 #endif

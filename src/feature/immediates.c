@@ -40,8 +40,7 @@ size_t bk_insn_immediates(int64_t out[BK_MAX_OPERANDS], const struct bk_image *i
         n_operands--; /* the target is the last one */
     for (size_t i = 0; i < n_operands; i++) {
         int64_t value = insn->operands[i].value;
-        if (insn->operands[i].kind == BK_OP_IMM &&
-            !(img->kind == BK_IMAGE_EXEC && bk_image_section_at(img, (uint64_t)value)))
+        if (insn->operands[i].kind == BK_OP_IMM && !(img->fixed && bk_image_section_at(img, (uint64_t)value)))
             out[n++] = value;
     }
     bool relocated = n > 0 && !(insn->flags & BK_INSN_TARGET) && is_relocated(img, insn->addr + insn->size);

@@ -150,5 +150,5 @@ int bk_image_parse_archive(struct image_reader *rd, const struct image_source *s
         if (rc != BK_OK)
             return rc;
     }
-    return BK_OK;
+    return bk_image_mark_inside(rd, err);
 }

@@ -358,19 +358,25 @@ struct bk_cursor bk_elf_dynamic(const struct elf *e)
     return bk_cursor_at(e->src->data, 0, 0, e->big_endian);
 }
 
+uint64_t bk_elf_dynamic_value(const struct elf *e, uint64_t tag)
+{
+    uint64_t found = 0;
+    struct bk_cursor c = bk_elf_dynamic(e);
+    for (uint64_t t = elf_word(e, &c); t != DT_NULL && !c.failed; t = elf_word(e, &c)) {
+        uint64_t value = elf_word(e, &c);
+        found = t == tag ? value : found;
+    }
+    return found;
+}
+
 /* A position-independent executable is a shared object that says so, or that asks for an interpreter and has no name of its own. */
 static bool is_pie(const struct elf *e)
 {
-    bool interp = false, soname = false, pie = false;
+    bool interp = false;
     for (size_t i = 0; i < e->n_ph; i++)
         interp |= e->ph[i].type == PT_INTERP;
-    struct bk_cursor c = bk_elf_dynamic(e);
-    for (uint64_t tag = elf_word(e, &c); tag != DT_NULL && !c.failed; tag = elf_word(e, &c)) {
-        uint64_t value = elf_word(e, &c);
-        soname |= tag == DT_SONAME;
-        pie |= tag == DT_FLAGS_1 && (value & DF_1_PIE);
-    }
-    return pie || (interp && !soname);
+    bool pie = bk_elf_dynamic_value(e, DT_FLAGS_1) & DF_1_PIE;
+    return pie || (interp && bk_elf_dynamic_value(e, DT_SONAME) == 0);
 }
 
 /* ---- the whole -------------------------------------------------------- */
@@ -390,6 +396,7 @@ static int read_contents(struct elf *e, const struct header *h, struct bk_error 
         return rc;
     if (e->type == ET_DYN && is_pie(e))
         e->img.kind = BK_IMAGE_EXEC;
+    e->img.fixed = e->type == ET_EXEC;
     if (e->type == ET_REL)
         bk_elf_layout(e);
     else
@@ -400,6 +407,8 @@ static int read_contents(struct elf *e, const struct header *h, struct bk_error 
         rc = bk_elf_relocate(e, err);
     if (rc == BK_OK && e->type == ET_REL)
         rc = bk_image_index_sections(e->rd, &e->img, err);
+    if (rc == BK_OK)
+        rc = bk_elf_read_imports(e, err);
     return rc == BK_OK ? bk_elf_read_unwinds(e, err) : rc;
 }
 

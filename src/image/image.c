@@ -29,6 +29,15 @@ enum bk_arch bk_arch_parse(const char *name)
     return BK_ARCH_NONE;
 }
 
+bool bk_arch_related(enum bk_arch a, enum bk_arch b)
+{
+    static const enum bk_arch eldest[BK_ARCH_COUNT] = {
+        [BK_ARCH_AMD64] = BK_ARCH_I386, [BK_ARCH_I386] = BK_ARCH_I386, [BK_ARCH_ARM] = BK_ARCH_ARM,
+        [BK_ARCH_ARM64] = BK_ARCH_ARM,  [BK_ARCH_MIPS] = BK_ARCH_MIPS, [BK_ARCH_MIPS64] = BK_ARCH_MIPS,
+    };
+    return eldest[a] == eldest[b];
+}
+
 /* ---- formats ---------------------------------------------------------- */
 
 static int refuse_thin(struct image_reader *rd, const struct image_source *src, struct bk_error *err)

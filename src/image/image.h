@@ -1,4 +1,4 @@
-/* image: the bytes of a file -> sections, symbols, unwind ranges.
+/* image: the bytes of a file -> sections, symbols, imports, unwind ranges.
  *
  * One file gives one image, or one image per member of an `ar` archive. An
  * image is immutable once open and may be read by many threads. All
@@ -36,6 +36,8 @@ enum bk_arch {
 };
 const char *bk_arch_name(enum bk_arch arch);  /* "none" for anything else */
 enum bk_arch bk_arch_parse(const char *name); /* BK_ARCH_NONE when unknown */
+/* Whether code of the two is of one family, whatever the word size: x86, ARM, MIPS. */
+bool bk_arch_related(enum bk_arch a, enum bk_arch b);
 
 enum bk_image_kind { BK_IMAGE_EXEC, BK_IMAGE_SHARED, BK_IMAGE_OBJECT };
 
@@ -85,11 +87,26 @@ struct bk_span {
     uint32_t section;
 };
 
+/* A place that stands for a function or datum of some other file: a call to `addr`, a load from it, or its address. */
+struct bk_import {
+    uint64_t addr;    /* Thumb bit cleared */
+    const char *name; /* never empty; version suffix "@..." cut off */
+    bool inside;      /* another member of the same archive defines it: once they are linked it is no import */
+};
+
+/* A place of a linked file that stands for a function of the file itself, so that another file may put its own there: a stub
+ * that calls go through, or the word that it jumps through. */
+struct bk_forward {
+    uint64_t addr;
+    uint64_t target; /* the function; Thumb bit cleared in both */
+};
+
 struct bk_image {
     const char *path;   /* as given */
     const char *member; /* member of an archive, or NULL */
     enum bk_arch arch;
     enum bk_image_kind kind;
+    bool fixed;           /* an executable that runs at its own addresses and no others */
     bool big_endian;      /* of data */
     bool code_big_endian; /* of instructions: AArch64 and BE8 ARM keep them little-endian */
     uint64_t entry;       /* 0 when there is none; Thumb bit kept in entry_thumb */
@@ -108,6 +125,14 @@ struct bk_image {
     size_t n_code_fields;
     const uint64_t *code_fields;
     bool has_symtab; /* false: stripped */
+    /* Sorted by address, one for each. Of a linked file what its dynamic relocations (of MIPS: its GOT) fill in from elsewhere:
+     * the words that take the address of an undefined symbol, what is copied from another file, and the stubs that jump
+     * through such a word, all in sections of PLT stubs, or in any code where there are no section headers. Of a relocatable object
+     * its undefined symbols, but of a member of an archive those that no other member defines. */
+    size_t n_imports;
+    const struct bk_import *imports;
+    size_t n_forwards; /* sorted by address, one for each; 0 in a relocatable object */
+    const struct bk_forward *forwards;
     /* For bk_image_section_at: allocated sections cut so that none overlap, those of code first. */
     size_t n_spans, n_code_spans;
     const struct bk_span *spans;
@@ -137,6 +162,12 @@ void bk_image_file_close(struct bk_image_file *f);
 const struct bk_section *bk_image_section_at(const struct bk_image *img, uint64_t addr);
 /* What the mapping symbols say about `addr`: the last mark at or before it in its section. False where there is none. */
 bool bk_image_mark_at(enum bk_mark_kind *out, const struct bk_image *img, uint64_t addr);
+/* The import at `addr`, NULL when there is none. O(log n). */
+const struct bk_import *bk_image_import_at(const struct bk_image *img, uint64_t addr);
+/* Where the stub or word at `addr` leads inside the file; `addr` itself when it is neither. O(log n). */
+uint64_t bk_image_forward(const struct bk_image *img, uint64_t addr);
+/* Whether the section, by its name, holds stubs that jump to functions of other files and nothing else. */
+bool bk_section_is_plt(const struct bk_section *s);
 /* Up to `size` bytes in place at `addr`; *avail says how many really follow in that section. NULL: none. */
 const uint8_t *bk_image_bytes(const struct bk_image *img, uint64_t addr, size_t *avail);
 

@@ -59,6 +59,39 @@ struct elf_segment {
     uint32_t type, flags;
 };
 
+/* The string at `offset` of a string table, NULL when it is not inside or does not end there. */
+struct elf_strings {
+    const char *v;
+    size_t end; /* offsets below `end` begin a string that ends */
+};
+
+struct elf_symtab {
+    uint64_t offset; /* of entry 0, from the start of the source */
+    size_t n;
+    struct elf_strings names; /* version suffixes cut off */
+    uint64_t xindex;          /* offset of the SHT_SYMTAB_SHNDX words */
+    size_t n_xindex;
+    bool dynamic;
+};
+
+struct elf_symbol {
+    uint32_t name;
+    uint8_t type, bind, other;
+    uint32_t section; /* ELF section number or SHN_*, extended numbers resolved */
+    bool reserved;    /* section is an SHN_* number */
+    uint64_t value, size;
+    uint64_t at; /* offset of this entry */
+};
+
+struct elf_reloc {
+    uint64_t offset, at; /* in the target, an address in a linked file; of this entry in the file */
+    uint32_t symbol;
+    uint8_t types[2]; /* MIPS n64: two more operations on the value of the first */
+    uint32_t type;
+    int64_t addend;
+    bool has_addend;
+};
+
 /* What relocations need of a symbol of .symtab in a relocatable object. */
 enum {
     ELF_SYM_THUMB = 1 << 0,
@@ -80,6 +113,8 @@ struct elf {
     size_t n_ph;
     struct elf_segment *ph;
     size_t symtab, dynsym; /* section indices, 0: none */
+    struct elf_symtab
+        dynamic_symbols; /* of a linked file, by its dynamic section; n is right only if the hash table counts all */
     /* Relocatable objects only. */
     size_t n_syms; /* entries of .symtab */
     uint64_t *sym_value;
@@ -108,11 +143,7 @@ static inline int64_t elf_sign_extend(uint64_t v, unsigned bits)
     return (int64_t)((v ^ sign) - sign);
 }
 
-/* The string at `offset` of the string table `strtab`, NULL when it is not inside or does not end there. O(1) plus the search for the table's last NUL. */
-struct elf_strings {
-    const char *v;
-    size_t end; /* offsets below `end` begin a string that ends */
-};
+/* O(1) plus the search for the table's last NUL. */
 struct elf_strings bk_elf_strings_of(const uint8_t *data, size_t size);
 static inline const char *elf_string(const struct elf_strings *s, uint64_t offset)
 {
@@ -121,12 +152,29 @@ static inline const char *elf_string(const struct elf_strings *s, uint64_t offse
 
 /* The entries of the dynamic section, from its segment; empty without one. */
 struct bk_cursor bk_elf_dynamic(const struct elf *e);
+/* The last value that they give `tag`, 0 without one. */
+uint64_t bk_elf_dynamic_value(const struct elf *e, uint64_t tag);
+/* File offset of a loaded address; false when no segment's file bytes hold it. */
+bool bk_elf_file_offset(uint64_t *out, const struct elf *e, uint64_t addr);
 
-/* symbols.c: fills img.symbols, img.marks, and in relocatable objects sym_value and sym_bits. */
+/* symbols.c: fills img.symbols, img.marks, in relocatable objects sym_value and sym_bits, in others dynamic_symbols. */
 BK_MUST_CHECK int bk_elf_read_symbols(struct elf *e, struct bk_error *err);
+/* Entry `i`, whose bytes the caller has checked to be inside the file. */
+struct elf_symbol bk_elf_symbol(const struct elf *e, const struct elf_symtab *t, size_t i);
+bool bk_elf_is_undefined(const struct elf *e, const struct elf_symbol *s);
+static inline size_t elf_symbol_size(const struct elf *e)
+{
+    return e->is64 ? 24 : 16;
+}
 /* reloc.c: gives alloc sections of a relocatable object their addresses; then, with symbols read, applies relocations to copies. */
 void bk_elf_layout(struct elf *e);
 BK_MUST_CHECK int bk_elf_relocate(struct elf *e, struct bk_error *err);
+/* The relocation entry at `offset` of the file; fields past its end are 0. */
+struct elf_reloc bk_elf_reloc(const struct elf *e, uint64_t offset, bool has_addend);
+/* imports.c: fills img.imports and img.forwards, once the sections stand and the symbols are read. */
+BK_MUST_CHECK int bk_elf_read_imports(struct elf *e, struct bk_error *err);
+/* The same file: marks the imports of every image that another one of the reader defines. */
+BK_MUST_CHECK int bk_image_mark_inside(struct image_reader *rd, struct bk_error *err);
 /* unwind.c: fills img.unwinds. */
 BK_MUST_CHECK int bk_elf_read_unwinds(struct elf *e, struct bk_error *err);
 

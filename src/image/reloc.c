@@ -105,15 +105,6 @@ struct relocator {
     uint32_t *lo_section;
 };
 
-struct entry {
-    uint64_t offset, at; /* in the target; of this entry in the file */
-    uint32_t symbol;
-    uint8_t types[2]; /* MIPS n64: two more operations on the value of the first */
-    uint32_t type;
-    int64_t addend;
-    bool has_addend;
-};
-
 static int u64_order(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
@@ -140,9 +131,9 @@ static uint64_t got_slot(struct relocator *r, uint64_t value)
     return r->e->got_base + (at ? (uint64_t)(at - r->got.v) * slot_size(r->e) : 0);
 }
 
-static struct entry read_entry(const struct elf *e, const struct elf_section *s, size_t i)
+struct elf_reloc bk_elf_reloc(const struct elf *e, uint64_t offset, bool has_addend)
 {
-    struct entry r = {.at = s->offset + i * s->entsize, .has_addend = s->type == SHT_RELA};
+    struct elf_reloc r = {.at = offset, .has_addend = has_addend};
     struct bk_cursor c = elf_cursor(e, r.at);
     r.offset = elf_word(e, &c);
     if (e->img.arch == BK_ARCH_MIPS64 && e->is64) {
@@ -240,7 +231,7 @@ static uint64_t evaluate(struct relocator *r, enum reloc_calc calc, const struct
 }
 
 /* MIPS REL splits an addend over a HI16 or local GOT16 and the next LO16 of the same symbol. Entries are walked backwards, so that the LO16 was met before. */
-static void pair_mips_addend(struct relocator *r, size_t section, const struct entry *en, enum reloc_field field,
+static void pair_mips_addend(struct relocator *r, size_t section, const struct elf_reloc *en, enum reloc_field field,
                              struct operands *o)
 {
     if (field == FIELD_MIPS_LO) {
@@ -254,7 +245,7 @@ static void pair_mips_addend(struct relocator *r, size_t section, const struct e
     o->a = (int64_t)((uint64_t)o->a << 16) + (r->lo_section[en->symbol] == section ? r->lo[en->symbol] : 0);
 }
 
-static bool apply_entry(struct relocator *r, size_t section, const struct entry *en, struct bk_section *target,
+static bool apply_entry(struct relocator *r, size_t section, const struct elf_reloc *en, struct bk_section *target,
                         const uint8_t *original)
 {
     struct elf *e = r->e;
@@ -352,7 +343,7 @@ static bool make_copy(struct relocator *r, size_t i)
     return true;
 }
 
-static bool entry_inside(struct relocator *r, const struct entry *en, const struct bk_section *target)
+static bool entry_inside(struct relocator *r, const struct elf_reloc *en, const struct bk_section *target)
 {
     struct elf *e = r->e;
     bool symbol_ok = en->symbol < e->n_syms, place_ok = en->offset < target->size;
@@ -368,7 +359,7 @@ static bool entry_inside(struct relocator *r, const struct entry *en, const stru
     return false;
 }
 
-static void note_code_field(struct relocator *r, const struct entry *en, const struct bk_section *target)
+static void note_code_field(struct relocator *r, const struct elf_reloc *en, const struct bk_section *target)
 {
     const struct reloc_rule *rule = bk_reloc_rule_of(&r->table, en->type);
     size_t size = rule && rule->calc != CALC_NONE ? bk_reloc_field_size(rule->field) : 4; /* as those nearly all are */
@@ -392,7 +383,8 @@ static void walk_section(struct relocator *r, size_t i)
         return;
     }
     for (size_t k = 0; k < n && !r->no_memory; k++) {
-        struct entry en = read_entry(e, s, s->type == SHT_REL ? n - 1 - k : k);
+        size_t at = s->type == SHT_REL ? n - 1 - k : k;
+        struct elf_reloc en = bk_elf_reloc(e, s->offset + at * s->entsize, s->type == SHT_RELA);
         bool inside = entry_inside(r, &en, target), done = inside && apply_entry(r, i, &en, target, original);
         if (r->phase == PHASE_APPLY && inside && target->exec)
             note_code_field(r, &en, target);

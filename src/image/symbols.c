@@ -9,24 +9,6 @@
 #define LONG_NAME       1024
 #define LONG_NAME_TOTAL (64u << 20)
 
-struct table {
-    uint64_t offset; /* of entry 0, from the start of the source */
-    size_t n;
-    struct elf_strings names; /* version suffixes cut off */
-    uint64_t xindex;          /* offset of the SHT_SYMTAB_SHNDX words */
-    size_t n_xindex;
-    bool dynamic;
-};
-
-struct entry {
-    uint32_t name;
-    uint8_t type, bind, other;
-    uint32_t section; /* ELF section number or SHN_*, extended numbers resolved */
-    bool reserved;    /* section is an SHN_* number */
-    uint64_t value, size;
-    uint64_t at; /* offset of this entry */
-};
-
 struct ordered_mark {
     struct bk_mark mark;
     size_t order; /* in the file: of two at one address the later one counts */
@@ -49,11 +31,6 @@ struct reader {
 
 /* ---- tables ----------------------------------------------------------- */
 
-static size_t entry_size(const struct elf *e)
-{
-    return e->is64 ? 24 : 16;
-}
-
 /* The string table with every "@VERSION" cut off: in place when there is none, else one copy with each '@' a NUL. */
 static int cut_versions(struct elf *e, struct elf_strings *s, struct bk_error *err)
 {
@@ -69,13 +46,13 @@ static int cut_versions(struct elf *e, struct elf_strings *s, struct bk_error *e
 }
 
 /* The table of section `i`, whose troubles leave it empty. */
-static int table_of_section(struct table *t, struct elf *e, size_t i, struct bk_error *err)
+static int table_of_section(struct elf_symtab *t, struct elf *e, size_t i, struct bk_error *err)
 {
     const struct elf_section *s = &e->sh[i];
-    *t = (struct table){.offset = s->offset, .dynamic = s->type == SHT_DYNSYM};
-    if (s->entsize != entry_size(e)) {
+    *t = (struct elf_symtab){.offset = s->offset, .dynamic = s->type == SHT_DYNSYM};
+    if (s->entsize != elf_symbol_size(e)) {
         bk_image_trouble(e->rd, e->src, BK_EFORMAT, s->offset, "symbol table %s: entries of %llu bytes, not %zu",
-                         t->dynamic ? ".dynsym" : ".symtab", (unsigned long long)s->entsize, entry_size(e));
+                         t->dynamic ? ".dynsym" : ".symtab", (unsigned long long)s->entsize, elf_symbol_size(e));
         return BK_OK;
     }
     if (s->link == 0 || s->link >= e->n_sh || e->sh[s->link].type != SHT_STRTAB) {
@@ -96,8 +73,7 @@ static int table_of_section(struct table *t, struct elf *e, size_t i, struct bk_
     return cut_versions(e, &t->names, err);
 }
 
-/* File offset of a loaded address; false when no segment's file bytes hold it. */
-static bool offset_of_address(uint64_t *out, const struct elf *e, uint64_t addr)
+bool bk_elf_file_offset(uint64_t *out, const struct elf *e, uint64_t addr)
 {
     for (size_t i = 0; i < e->n_ph; i++) {
         const struct elf_segment *p = &e->ph[i];
@@ -129,32 +105,25 @@ static size_t count_by_gnu_hash(const struct elf *e, uint64_t offset)
     return c.failed ? 0 : (size_t)last + 1;
 }
 
-static int table_of_dynamic(struct table *t, struct elf *e, struct bk_error *err)
+static int table_of_dynamic(struct elf_symtab *t, struct elf *e, struct bk_error *err)
 {
-    uint64_t symtab = 0, strtab = 0, strsz = 0, hash = 0, gnu_hash = 0, at;
-    *t = (struct table){.dynamic = true};
-    struct bk_cursor c = bk_elf_dynamic(e);
-    for (uint64_t tag = elf_word(e, &c); tag != DT_NULL && !c.failed; tag = elf_word(e, &c)) {
-        uint64_t value = elf_word(e, &c);
-        symtab = tag == DT_SYMTAB ? value : symtab;
-        strtab = tag == DT_STRTAB ? value : strtab;
-        strsz = tag == DT_STRSZ ? value : strsz;
-        hash = tag == DT_HASH ? value : hash;
-        gnu_hash = tag == DT_GNU_HASH ? value : gnu_hash;
-    }
+    uint64_t symtab = bk_elf_dynamic_value(e, DT_SYMTAB), strtab = bk_elf_dynamic_value(e, DT_STRTAB), at;
+    uint64_t strsz = bk_elf_dynamic_value(e, DT_STRSZ), hash = bk_elf_dynamic_value(e, DT_HASH);
+    uint64_t gnu_hash = bk_elf_dynamic_value(e, DT_GNU_HASH);
+    *t = (struct elf_symtab){.dynamic = true};
     if (symtab == 0 || strtab == 0)
         return BK_OK;
     size_t n = 0;
-    if (hash && offset_of_address(&at, e, hash)) {
+    if (hash && bk_elf_file_offset(&at, e, hash)) {
         struct bk_cursor h = elf_cursor(e, at);
         (void)bk_read_u32(&h); /* number of buckets */
         n = bk_read_u32(&h);   /* of chains: one a symbol */
-    } else if (gnu_hash && offset_of_address(&at, e, gnu_hash)) {
+    } else if (gnu_hash && bk_elf_file_offset(&at, e, gnu_hash)) {
         n = count_by_gnu_hash(e, at);
     }
-    if (!offset_of_address(&t->offset, e, symtab) || !offset_of_address(&at, e, strtab) ||
+    if (!bk_elf_file_offset(&t->offset, e, symtab) || !bk_elf_file_offset(&at, e, strtab) ||
         !bk_range_inside(at, strsz, e->src->size) ||
-        !bk_range_inside(t->offset, (uint64_t)n * entry_size(e), e->src->size)) {
+        !bk_range_inside(t->offset, (uint64_t)n * elf_symbol_size(e), e->src->size)) {
         bk_image_trouble(e->rd, e->src, BK_EFORMAT, BK_NO_OFFSET, "the dynamic symbol table lies outside the file");
         return BK_OK;
     }
@@ -165,9 +134,9 @@ static int table_of_dynamic(struct table *t, struct elf *e, struct bk_error *err
 
 /* ---- entries ---------------------------------------------------------- */
 
-static struct entry read_entry(const struct elf *e, const struct table *t, size_t i)
+struct elf_symbol bk_elf_symbol(const struct elf *e, const struct elf_symtab *t, size_t i)
 {
-    struct entry s = {.at = t->offset + i * entry_size(e)};
+    struct elf_symbol s = {.at = t->offset + i * elf_symbol_size(e)};
     struct bk_cursor c = elf_cursor(e, s.at);
     s.name = bk_read_u32(&c);
     if (!e->is64) {
@@ -192,12 +161,12 @@ static struct entry read_entry(const struct elf *e, const struct table *t, size_
     return s;
 }
 
-static bool is_function(const struct elf *e, const struct entry *s)
+static bool is_function(const struct elf *e, const struct elf_symbol *s)
 {
     return s->type == STT_FUNC || s->type == STT_GNU_IFUNC || (s->type == STT_ARM_TFUNC && e->machine == EM_ARM);
 }
 
-static bool is_thumb(const struct elf *e, const struct entry *s)
+static bool is_thumb(const struct elf *e, const struct elf_symbol *s)
 {
     return e->machine == EM_ARM && is_function(e, s) && ((s->value & 1) || s->type == STT_ARM_TFUNC);
 }
@@ -208,7 +177,7 @@ static bool is_mips(const struct elf *e)
 }
 
 /* Tentative definitions, which the linker places: for us as good as undefined, but data. */
-static bool is_common(const struct elf *e, const struct entry *s)
+static bool is_common(const struct elf *e, const struct elf_symbol *s)
 {
     if (!s->reserved)
         return false;
@@ -217,37 +186,37 @@ static bool is_common(const struct elf *e, const struct entry *s)
            (e->machine == EM_X86_64 && s->section == 0xff02); /* SHN_X86_64_LCOMMON */
 }
 
-static bool is_undefined(const struct elf *e, const struct entry *s)
+bool bk_elf_is_undefined(const struct elf *e, const struct elf_symbol *s)
 {
     return s->section == SHN_UNDEF || (s->reserved && is_mips(e) && s->section == SHN_MIPS_SUNDEFINED);
 }
 
 /* The section an entry is defined in, NULL for undefined, absolute and bad numbers. Only with section headers. */
-static const struct bk_section *section_of(const struct elf *e, const struct entry *s)
+static const struct bk_section *section_of(const struct elf *e, const struct elf_symbol *s)
 {
     return !s->reserved && s->section > 0 && s->section < e->n_sh ? &e->sect[s->section - 1] : NULL;
 }
 
 /* Address without the Thumb bit; in a relocatable object where the layout puts it. */
-static uint64_t address_of(const struct elf *e, const struct entry *s, size_t i)
+static uint64_t address_of(const struct elf *e, const struct elf_symbol *s, size_t i)
 {
     uint64_t value = is_thumb(e, s) ? s->value & ~1ull : s->value;
     if (e->type != ET_REL)
         return value;
-    if (is_undefined(e, s) || is_common(e, s))
+    if (bk_elf_is_undefined(e, s) || is_common(e, s))
         return e->extern_base + 16 * (uint64_t)i;
     const struct bk_section *in = section_of(e, s);
     return (value + (in ? in->addr : 0)) & elf_addr_mask(e);
 }
 
-static void note_for_relocations(struct elf *e, const struct entry *s, size_t i, const char *name)
+static void note_for_relocations(struct elf *e, const struct elf_symbol *s, size_t i, const char *name)
 {
     uint64_t value = address_of(e, s, i);
     uint8_t bits = 0;
     bits |= s->bind == STB_LOCAL ? ELF_SYM_LOCAL : 0;
     bits |= is_thumb(e, s) ? ELF_SYM_THUMB : 0;
     bits |= is_function(e, s) && section_of(e, s) ? ELF_SYM_FUNC : 0;
-    if (is_undefined(e, s) && name) {
+    if (bk_elf_is_undefined(e, s) && name) {
         if (strcmp(name, "_GLOBAL_OFFSET_TABLE_") == 0)
             value = e->got_base;
         if (is_mips(e) && strcmp(name, "__gnu_local_gp") == 0)
@@ -260,7 +229,7 @@ static void note_for_relocations(struct elf *e, const struct entry *s, size_t i,
 }
 
 /* $a, $t, $d, $x, each also with a ".suffix". */
-static bool mark_kind(enum bk_mark_kind *out, const struct elf *e, const struct entry *s, const char *name)
+static bool mark_kind(enum bk_mark_kind *out, const struct elf *e, const struct elf_symbol *s, const char *name)
 {
     bool arm = e->img.arch == BK_ARCH_ARM, a64 = e->img.arch == BK_ARCH_ARM64;
     if ((!arm && !a64) || s->bind != STB_LOCAL || s->type != STT_NOTYPE || name[0] != '$' || name[1] == '\0' ||
@@ -298,7 +267,7 @@ static int add_mark(struct reader *r, enum bk_mark_kind kind, uint64_t addr, con
 }
 
 /* Whether a function can be where it says it is; else a trouble. Clears a size that runs past the section. */
-static bool plausible_function(struct reader *r, const struct entry *s, const struct bk_section *in,
+static bool plausible_function(struct reader *r, const struct elf_symbol *s, const struct bk_section *in,
                                struct bk_symbol *sym)
 {
     struct elf *e = r->e;
@@ -324,7 +293,7 @@ static bool plausible_function(struct reader *r, const struct entry *s, const st
 }
 
 /* The entry's name, NULL (with a trouble where one is due) when it has none that can be used. */
-static const char *name_of(struct reader *r, const struct table *t, const struct entry *s)
+static const char *name_of(struct reader *r, const struct elf_symtab *t, const struct elf_symbol *s)
 {
     struct elf *e = r->e;
     const char *name = elf_string(&t->names, s->name);
@@ -344,9 +313,9 @@ static const char *name_of(struct reader *r, const struct table *t, const struct
     return name[0] ? name : NULL;
 }
 
-static enum bk_symbol_kind kind_of(const struct elf *e, const struct entry *s)
+static enum bk_symbol_kind kind_of(const struct elf *e, const struct elf_symbol *s)
 {
-    if (is_undefined(e, s))
+    if (bk_elf_is_undefined(e, s))
         return BK_SYM_EXTERN;
     if (is_function(e, s))
         return BK_SYM_FUNC;
@@ -354,7 +323,7 @@ static enum bk_symbol_kind kind_of(const struct elf *e, const struct entry *s)
 }
 
 /* From here on symbols are of the source file that this entry names; one without a name ends those of the file before. */
-static void begin_file(struct reader *r, const struct table *t, const struct entry *s)
+static void begin_file(struct reader *r, const struct elf_symtab *t, const struct elf_symbol *s)
 {
     const char *name = elf_string(&t->names, s->name);
     bool useful = name && name[0] && strnlen(name, LONG_NAME + 1) <= LONG_NAME;
@@ -362,14 +331,14 @@ static void begin_file(struct reader *r, const struct table *t, const struct ent
     r->n_files++;
 }
 
-static const char *file_of(const struct reader *r, const struct entry *s)
+static const char *file_of(const struct reader *r, const struct elf_symbol *s)
 {
     return s->bind == STB_LOCAL || (r->e->type == ET_REL && r->n_files == 1) ? r->file : NULL;
 }
 
 /* Keeps entry `i` as a symbol or a mark, or leaves it out. */
-static int take_entry(struct reader *r, const struct table *t, const struct entry *s, size_t i, const char *name,
-                      struct bk_error *err)
+static int take_entry(struct reader *r, const struct elf_symtab *t, const struct elf_symbol *s, size_t i,
+                      const char *name, struct bk_error *err)
 {
     struct elf *e = r->e;
     enum bk_mark_kind mark;
@@ -383,7 +352,8 @@ static int take_entry(struct reader *r, const struct table *t, const struct entr
     uint64_t addr = address_of(e, s, i);
     if (mark_kind(&mark, e, s, name))
         return add_mark(r, mark, addr, in, err);
-    if ((in && !in->alloc) || (is_undefined(e, s) && e->type != ET_REL) || (s->type == STT_TLS && !is_undefined(e, s)))
+    if ((in && !in->alloc) || (bk_elf_is_undefined(e, s) && e->type != ET_REL) ||
+        (s->type == STT_TLS && !bk_elf_is_undefined(e, s)))
         return BK_OK;
     struct bk_symbol sym = {.name = name,
                             .file = file_of(r, s),
@@ -407,12 +377,12 @@ static int take_entry(struct reader *r, const struct table *t, const struct entr
     return BK_OK;
 }
 
-static int read_table(struct reader *r, const struct table *t, bool note, struct bk_error *err)
+static int read_table(struct reader *r, const struct elf_symtab *t, bool note, struct bk_error *err)
 {
     r->file = NULL;
     r->n_files = 0;
     for (size_t i = 0; i < t->n; i++) {
-        struct entry s = read_entry(r->e, t, i);
+        struct elf_symbol s = bk_elf_symbol(r->e, t, i);
         if (s.type == STT_FILE)
             begin_file(r, t, &s);
         bool named = i > 0 && s.type != STT_SECTION && s.type != STT_FILE;
@@ -508,7 +478,7 @@ static int prepare_notes(struct elf *e, struct bk_error *err)
 static int read_tables(struct reader *r, struct bk_error *err)
 {
     struct elf *e = r->e;
-    struct table t;
+    struct elf_symtab t;
     int rc = BK_OK;
     if (e->symtab) {
         rc = table_of_section(&t, e, e->symtab, err);
@@ -520,9 +490,12 @@ static int read_tables(struct reader *r, struct bk_error *err)
         if (rc == BK_OK)
             rc = read_table(r, &t, e->type == ET_REL, err);
     }
+    if (rc == BK_OK && e->type != ET_REL)
+        rc = table_of_dynamic(&e->dynamic_symbols, e, err);
     if (rc != BK_OK || e->type == ET_REL || (e->n_sh > 0 && e->dynsym == 0))
         return rc;
-    rc = e->dynsym ? table_of_section(&t, e, e->dynsym, err) : table_of_dynamic(&t, e, err);
+    t = e->dynamic_symbols;
+    rc = e->dynsym ? table_of_section(&t, e, e->dynsym, err) : BK_OK;
     return rc == BK_OK ? read_table(r, &t, false, err) : rc;
 }
 

@@ -12,7 +12,7 @@ static inline size_t graph_slot(unsigned kind, bool against)
 }
 
 /* Sizes of the function that stand beside its pooled nodes: of x, log(1 + x) / 8, which is about 0 to 1. */
-enum { GRAPH_EXTRAS = 5 };
+enum { GRAPH_EXTRAS = 4 };
 static inline size_t graph_inputs(const struct bk_graph_config *c) /* of the dense layer */
 {
     return (size_t)c->r * c->s + GRAPH_EXTRAS;

@@ -218,7 +218,7 @@ static size_t seen_insns(const struct bk_graph_pass *p, const struct bk_graph *g
 static int check_ids(const struct bk_graph_pass *p, const uint32_t *ids, size_t n, const char *what, size_t function,
                      struct bk_error *err)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; ids && i < n; i++)
         if (ids[i] >= p->cfg.forms && ids[i] != BK_STR_NONE)
             return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "%s %zu of function %zu has id %u, the table ends at %u", what,
                            i, function, ids[i], p->cfg.forms);
@@ -285,8 +285,9 @@ static size_t group(struct room *need, const struct bk_graph_pass *p, const stru
 
 /* ---- packing ------------------------------------------------------------------- */
 
-static size_t count_form(struct bk_graph_pass *p, size_t n, uint32_t id)
+static size_t count_form(struct bk_graph_pass *p, size_t n, const uint32_t *ids, size_t insn)
 {
+    const uint32_t id = ids ? ids[insn] : BK_STR_NONE;
     if (id == BK_STR_NONE)
         return n;
     if (p->times[id]++ == 0)
@@ -299,8 +300,8 @@ static size_t fill_bag(struct bk_graph_pass *p, size_t n, const struct bk_graph 
 {
     size_t end = n;
     for (size_t i = first; i < last; i++) {
-        end = count_form(p, end, g->forms[i]);
-        end = count_form(p, end, g->neutral[i]);
+        end = count_form(p, end, g->forms, i);
+        end = count_form(p, end, g->neutral, i);
     }
     for (; n < end; n++) {
         p->weight[n] = (bk_real)log1p(p->times[p->bag_id[n]]);
@@ -369,7 +370,7 @@ static void pack(struct bk_graph_pass *p, const struct bk_graph *graphs, size_t 
 
 static void write_extras(bk_real out[GRAPH_EXTRAS], const struct bk_graph *g)
 {
-    const uint32_t sizes[GRAPH_EXTRAS] = {g->n_nodes, g->n_edges, g->n_insns, g->n_callees, g->n_callers};
+    const uint32_t sizes[GRAPH_EXTRAS] = {g->n_nodes, g->n_edges, g->n_insns, g->n_callees};
     for (size_t k = 0; k < GRAPH_EXTRAS; k++)
         out[k] = (bk_real)(log1p(sizes[k]) / 8);
 }

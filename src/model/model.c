@@ -10,7 +10,7 @@
 #endif
 
 #define MODEL_KIND  "modl"
-#define MODEL_MAJOR 2 /* the newest that is read */
+#define MODEL_MAJOR 3 /* the newest that is read */
 #define COMPAT_SAFE "safe"
 
 static void put_u32(uint8_t *p, uint32_t v)
@@ -272,15 +272,26 @@ int bk_tokens_check(const char *what, const char *name, uint32_t version, struct
 
 /* ---- reading ------------------------------------------------------------ */
 
+enum { ENCODER_FACTS = 11 }; /* numbers of the entry "encoder" */
+
+/* Whether a model of this kind has it. */
+static bool has_encoder(const char *kind)
+{
+    return strcmp(kind, "graph") == 0 || strcmp(kind, "fused") == 0;
+}
+
 /* What bk_model.owner points at; the model lives inside. */
 struct holder {
     struct bk_model m;
-    struct bk_pack *pack; /* words and rows are in its mapping */
-    struct bk_strtab *words;
+    struct bk_pack *pack; /* words, forms and rows are in its mapping */
+    struct bk_strtab *words, *forms;
+    uint64_t *idf_hash;
+    float *idf_weight;
     const uint8_t *rows; /* word vectors as the file has them */
     bool half;           /* binary16 */
     float *params;
     char *provenance;
+    struct bk_calibration calibration;
 };
 
 void bk_model_close(struct bk_model *m)
@@ -290,6 +301,9 @@ void bk_model_close(struct bk_model *m)
     struct holder *h = m->owner;
     bk_model_cache_free(m->cache);
     bk_strtab_free(h->words);
+    bk_strtab_free(h->forms);
+    free(h->idf_hash);
+    free(h->idf_weight);
     free(h->params);
     free(h->provenance);
     bk_pack_close(h->pack);
@@ -303,8 +317,42 @@ static int read_compat(struct bk_model *m, const struct bk_pack *p, struct bk_er
     if (bk_pack_entry(&c, p, "compat", NULL))
         return BK_OK;
     const char *form = bk_read_str(&c);
-    m->net.compat_safe = !c.failed && c.pos == c.size && strcmp(form, COMPAT_SAFE) == 0;
-    return m->net.compat_safe ? BK_OK : bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "compat: not \"" COMPAT_SAFE "\"");
+    m->cfg.net.compat_safe = !c.failed && c.pos == c.size && strcmp(form, COMPAT_SAFE) == 0;
+    return m->cfg.net.compat_safe ? BK_OK : bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "compat: not \"" COMPAT_SAFE "\"");
+}
+
+/* The entry "encoder", which a model has that is more than the sequence. */
+static int read_encoder(struct bk_model *m, const struct bk_pack *p, struct bk_error *err)
+{
+    struct bk_encoder_config *e = &m->cfg;
+    struct bk_graph_config *g = &e->graph;
+    struct bk_cursor c;
+    int rc = bk_pack_entry(&c, p, "encoder", err);
+    if (rc)
+        return rc;
+    const uint32_t branches = bk_read_u32(&c), hidden = bk_read_u32(&c), attention = bk_read_u32(&c);
+    uint32_t *sizes[] = {&g->forms, &g->s, &g->rounds, &g->a, &g->r, &g->n, &g->max_nodes, &e->sketch};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        *sizes[i] = bk_read_u32(&c);
+    if (c.failed || c.pos != c.size || attention > 1)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "encoder: not its %d numbers", ENCODER_FACTS);
+    if (branches & ~e->branches)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "encoder: branches %#x are not some of those of kind %s",
+                       branches, m->kind);
+    e->branches = branches;
+    e->hidden = hidden;
+    e->attention = attention;
+    return BK_OK;
+}
+
+/* The file is at fault, not the caller. */
+static int as_format(int rc, struct bk_error *err)
+{
+    if (rc != BK_EINVAL && rc != BK_ELIMIT)
+        return rc;
+    if (err)
+        err->code = BK_EFORMAT;
+    return BK_EFORMAT;
 }
 
 static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_error *err)
@@ -317,7 +365,8 @@ static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_er
     uint32_t version = bk_read_u32(&c);
     bool has_tokens = !c.failed;
     const char *kind = bk_read_str(&c), *aff = bk_read_str(&c), *archs = bk_read_str(&c);
-    uint32_t *dims[] = {&m->net.d, &m->net.u, &m->net.a, &m->net.r, &m->net.e, &m->net.n, &m->net.max_insns};
+    uint32_t *dims[] = {&m->cfg.net.d, &m->cfg.net.u, &m->cfg.net.a,        &m->cfg.net.r,
+                        &m->cfg.net.e, &m->cfg.net.n, &m->cfg.net.max_insns};
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
         *dims[i] = bk_read_u32(&c);
     m->split_by = bk_read_u32(&c);
@@ -329,55 +378,54 @@ static int read_config(struct bk_model *m, const struct bk_pack *p, struct bk_er
         return rc;
     if (c.failed)
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: cut off after %zu bytes", c.size);
-    if (strcmp(kind, "mffa") != 0 && strcmp(kind, "safe") != 0)
+    struct bk_encoder_config usual;
+    if (!bk_encoder_config_default(&usual, kind))
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: kind \"%.16s\" is not known", kind);
     memcpy(m->kind, kind, strlen(kind));
+    m->cfg.branches = usual.branches;
     if (!bk_arch_list_parse(&m->archs, archs))
         return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "config: architectures \"%.64s\" are not known", archs);
-    rc = bk_net_config_set_aff(&m->net, aff, err);
+    rc = bk_net_config_set_aff(&m->cfg.net, aff, err);
     if (!rc)
         rc = read_compat(m, p, err);
+    if (!rc && has_encoder(m->kind))
+        rc = read_encoder(m, p, err);
     if (!rc)
-        rc = bk_net_config_check(&m->net, err);
-    if (rc == BK_EINVAL || rc == BK_ELIMIT) { /* the file is at fault, not the caller */
-        rc = BK_EFORMAT;
-        if (err)
-            err->code = rc;
-    }
-    return rc;
+        rc = bk_encoder_config_check(&m->cfg, err);
+    return as_format(rc, err);
 }
 
-/* Opens the vocabulary in place; a file of version 1.0 has no index, its words are copied. */
-static int read_vocabulary(struct holder *h, struct bk_error *err)
+/* Opens a table of texts in place; a file of version 1.0 has no index, its texts are copied. */
+static int read_texts(struct bk_strtab **out, const struct bk_pack *p, const char *name, const char *index_name,
+                      struct bk_error *err)
 {
     struct bk_cursor c, index;
-    int rc = bk_pack_entry(&c, h->pack, "vocabulary", err);
+    int rc = bk_pack_entry(&c, p, name, err);
     if (rc)
         return rc;
-    if (bk_pack_entry(&index, h->pack, "vocabulary.index", NULL))
-        return bk_vocabulary_read(&h->words, c, err);
+    if (bk_pack_entry(&index, p, index_name, NULL))
+        return bk_vocabulary_read(out, c, err);
     uint32_t n = bk_read_u32(&c);
     if (c.failed || n == 0)
-        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary of %u words in %zu bytes", n, c.size);
-    if ((rc = bk_strtab_open(&h->words, bk_cursor_at(c.data + c.pos, c.size - c.pos, 0, false), index, err)))
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "%s of %u words in %zu bytes", name, n, c.size);
+    if ((rc = bk_strtab_open(out, bk_cursor_at(c.data + c.pos, c.size - c.pos, 0, false), index, err)))
         return rc;
-    if (bk_strtab_count(h->words) != n)
-        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: %u words, %u in its index", n,
-                       bk_strtab_count(h->words));
+    if (bk_strtab_count(*out) != n)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "%s: %u words, %u in its index", name, n, bk_strtab_count(*out));
     uint8_t odd = 0; /* without a branch: the compiler takes many bytes at a time */
     for (size_t i = c.pos; i < c.size; i++)
         odd |= (uint8_t)((uint8_t)(c.data[i] - '!') > '~' - '!') & (uint8_t)(c.data[i] != 0);
     bool good = !odd;
     for (uint32_t i = 0; i < n; i++) {
-        size_t len = bk_strtab_len(h->words, i);
+        size_t len = bk_strtab_len(*out, i);
         good &= len < BK_WORD_MAX && (len == 0) == (i == 0);
     }
-    return good ? BK_OK : bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "vocabulary: not all of its %u words are words", n);
+    return good ? BK_OK : bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "%s: not all of its %u words are words", name, n);
 }
 
 static int read_words(struct holder *h, struct bk_error *err)
 {
-    int rc = read_vocabulary(h, err);
+    int rc = read_texts(&h->words, h->pack, "vocabulary", "vocabulary.index", err);
     if (rc)
         return rc;
     h->m.words = h->words;
@@ -388,7 +436,7 @@ static int read_words(struct holder *h, struct bk_error *err)
                            bk_arch_name(a));
     }
     struct bk_cursor c;
-    size_t v = bk_strtab_count(h->words), d = h->m.net.d;
+    size_t v = bk_strtab_count(h->words), d = h->m.cfg.net.d;
     if ((rc = bk_pack_entry(&c, h->pack, "word_vectors", err)) || (rc = bk_floats_check(c, "word_vectors", v, d, err)))
         return rc;
     h->rows = c.data;
@@ -400,6 +448,57 @@ static int read_words(struct holder *h, struct bk_error *err)
     return BK_OK;
 }
 
+static int read_forms(struct holder *h, struct bk_error *err)
+{
+    int rc = read_texts(&h->forms, h->pack, "forms", "forms.index", err);
+    h->m.forms = h->forms;
+    if (!rc && bk_strtab_count(h->forms) != h->m.cfg.graph.forms)
+        rc = bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "forms: %u of them, %u in the configuration",
+                     bk_strtab_count(h->forms), h->m.cfg.graph.forms);
+    return rc;
+}
+
+/* The last weight is that of an item which is not there. */
+static int read_idf(struct holder *h, struct bk_error *err)
+{
+    struct bk_cursor hashes, weights;
+    int rc = bk_pack_entry(&hashes, h->pack, "items", err);
+    if (!rc)
+        rc = bk_pack_entry(&weights, h->pack, "items.idf", err);
+    if (rc)
+        return rc;
+    const size_t n = hashes.size / 8;
+    if (hashes.size % 8)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "items: %zu bytes are not rows of 8", hashes.size);
+    if ((rc = bk_floats_check(weights, "items.idf", n + 1, 1, err)))
+        return rc;
+    h->idf_hash = bk_calloc(n + 1, sizeof *h->idf_hash);
+    h->idf_weight = bk_calloc(n + 1, sizeof *h->idf_weight);
+    if (!h->idf_hash || !h->idf_weight)
+        return bk_fail_nomem(err, n * sizeof *h->idf_hash);
+    for (size_t i = 0; i < n; i++) {
+        h->idf_hash[i] = bk_read_u64(&hashes);
+        if (i > 0 && h->idf_hash[i] <= h->idf_hash[i - 1])
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, "items: not in their order at %zu", i);
+    }
+    rc = bk_floats_read(h->idf_weight, weights, "items.idf", n + 1, err);
+    h->m.idf = (struct bk_idf){.n = n, .hash = h->idf_hash, .weight = h->idf_weight, .other = h->idf_weight[n]};
+    return rc;
+}
+
+float bk_idf_of(const struct bk_idf *idf, uint64_t hash)
+{
+    size_t low = 0, high = idf->n;
+    while (low < high) {
+        const size_t mid = low + (high - low) / 2;
+        if (idf->hash[mid] < hash)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < idf->n && idf->hash[low] == hash ? idf->weight[low] : idf->other;
+}
+
 /* Name of a tensor's entry. */
 static void tensor_entry(char out[32], const struct bk_tensor *t)
 {
@@ -408,9 +507,9 @@ static void tensor_entry(char out[32], const struct bk_tensor *t)
 
 static int read_params(struct holder *h, struct bk_error *err)
 {
-    struct bk_tensor t[BK_NET_MAX_TENSORS];
-    struct bk_cursor c[BK_NET_MAX_TENSORS];
-    size_t n = bk_net_tensors(t, &h->m.net), total = bk_net_n_params(&h->m.net);
+    struct bk_tensor t[BK_ENCODER_MAX_TENSORS];
+    struct bk_cursor c[BK_ENCODER_MAX_TENSORS];
+    size_t n = bk_encoder_tensors(t, &h->m.cfg), total = bk_encoder_n_params(&h->m.cfg);
     char name[32];
     for (size_t i = 0; i < n; i++) { /* all sizes stand before the block is allocated */
         tensor_entry(name, &t[i]);
@@ -429,6 +528,36 @@ static int read_params(struct holder *h, struct bk_error *err)
             return rc;
     }
     return BK_OK;
+}
+
+/* The entry "calibration", which may be missing. */
+#define CALIBRATION "calibration"
+
+static int read_calibration(struct holder *h, struct bk_error *err)
+{
+    struct bk_cursor c;
+    if (bk_pack_entry(&c, h->pack, CALIBRATION, NULL))
+        return BK_OK;
+    uint32_t n_classes = bk_read_u32(&c);
+    for (size_t i = 0; i < BK_CALIBRATION_CLASSES; i++) {
+        struct bk_calibration_class *k = &h->calibration.v[i];
+        k->n = bk_read_u32(&c);
+        if (c.failed || n_classes != BK_CALIBRATION_CLASSES || k->n > BK_CALIBRATION_KNOTS)
+            return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, CALIBRATION ": class %zu of %u has %u knots", i, n_classes,
+                           k->n);
+        float *lists[] = {k->score, k->tail, k->odds};
+        for (size_t l = 0; l < 3; l++) {
+            const uint8_t *bytes = bk_read_bytes(&c, 4 * (size_t)k->n);
+            struct bk_cursor part = bk_cursor_at(bytes, c.failed ? 0 : 4 * (size_t)k->n, 0, false);
+            int rc = bk_floats_read(lists[l], part, CALIBRATION, k->n, err);
+            if (rc)
+                return rc;
+        }
+    }
+    if (c.pos != c.size)
+        return bk_fail(err, BK_EFORMAT, BK_NO_OFFSET, CALIBRATION ": %zu bytes after the last class", c.size - c.pos);
+    h->m.calibration = &h->calibration;
+    return bk_calibration_check(&h->calibration, err);
 }
 
 /* What is shown to people and parsed by the command line is a JSON object and nothing else. */
@@ -476,12 +605,18 @@ static int read_pack(struct bk_model **out, struct bk_pack *p, struct bk_error *
     }
     h->m.hash = bk_pack_hash(p);
     int rc = read_config(&h->m, p, err);
-    if (!rc)
+    if (!rc && bk_encoder_has(&h->m.cfg, BK_BRANCH_SEQUENCE))
         rc = read_words(h, err);
+    if (!rc && bk_encoder_has(&h->m.cfg, BK_BRANCH_GRAPH))
+        rc = read_forms(h, err);
+    if (!rc && bk_encoder_has(&h->m.cfg, BK_BRANCH_SKETCH))
+        rc = read_idf(h, err);
     if (!rc)
         rc = read_params(h, err);
     if (!rc)
         rc = read_provenance(h, p, err);
+    if (!rc)
+        rc = read_calibration(h, err);
     if (rc)
         bk_model_close(&h->m);
     else
@@ -512,7 +647,7 @@ int bk_model_open_bytes(struct bk_model **out, const uint8_t *data, size_t size,
 int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, size_t n, struct bk_error *err)
 {
     uint32_t v = bk_strtab_count(m->words);
-    size_t d = m->net.d;
+    size_t d = m->cfg.net.d;
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= v)
             return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "word id %u of %u", ids[i], v);
@@ -535,9 +670,10 @@ int bk_model_vectors(float *out, const struct bk_model *m, const uint32_t *ids, 
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* Buffers that must live until the pack is committed: config, vocabulary and index, word vectors, tensors. */
+/* Buffers that must live until the pack is committed: config, vocabulary and index, word vectors, encoder, forms and index, items and idf,
+ * tensors. */
 struct buffers {
-    uint8_t *v[4 + BK_NET_MAX_TENSORS];
+    uint8_t *v[9 + BK_ENCODER_MAX_TENSORS];
     size_t n;
 };
 
@@ -551,7 +687,7 @@ static int add_buffer(struct bk_pack_writer *w, struct buffers *b, const char *n
 static int add_config(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, struct bk_error *err)
 {
     char aff[64], archs[BK_ARCH_LIST_MAX];
-    bk_net_config_aff(aff, &m->net);
+    bk_net_config_aff(aff, &m->cfg.net);
     bk_arch_list(archs, m->archs);
     uint8_t *buf = calloc(1, 512);
     if (!buf)
@@ -563,13 +699,13 @@ static int add_config(struct bk_pack_writer *w, struct buffers *b, const struct 
     p = (uint8_t *)stpcpy((char *)p, m->kind) + 1;
     p = (uint8_t *)stpcpy((char *)p, aff) + 1;
     p = (uint8_t *)stpcpy((char *)p, archs) + 1;
-    const uint32_t facts[] = {m->net.d,
-                              m->net.u,
-                              m->net.a,
-                              m->net.r,
-                              m->net.e,
-                              m->net.n,
-                              m->net.max_insns,
+    const uint32_t facts[] = {m->cfg.net.d,
+                              m->cfg.net.u,
+                              m->cfg.net.a,
+                              m->cfg.net.r,
+                              m->cfg.net.e,
+                              m->cfg.net.n,
+                              m->cfg.net.max_insns,
                               m->split_by,
                               m->split_parts[0],
                               m->split_parts[1],
@@ -586,7 +722,7 @@ static int add_config(struct bk_pack_writer *w, struct buffers *b, const struct 
 static int add_vectors(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, bool half,
                        struct bk_error *err)
 {
-    size_t v = bk_strtab_count(m->words), d = m->net.d, size;
+    size_t v = bk_strtab_count(m->words), d = m->cfg.net.d, size;
     float *rows = bk_calloc(v, d * sizeof *rows);
     if (!rows)
         return bk_fail_nomem(err, v * d * sizeof *rows);
@@ -602,43 +738,116 @@ static int add_vectors(struct bk_pack_writer *w, struct buffers *b, const struct
     return rc ? rc : add_buffer(w, b, "word_vectors", data, size, err);
 }
 
+static int add_encoder(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, struct bk_error *err)
+{
+    const struct bk_encoder_config *e = &m->cfg;
+    const struct bk_graph_config *g = &e->graph;
+    const uint32_t facts[ENCODER_FACTS] = {e->branches, e->hidden, e->attention, g->forms,     g->s,     g->rounds,
+                                           g->a,        g->r,      g->n,         g->max_nodes, e->sketch};
+    uint8_t *buf = bk_calloc(ENCODER_FACTS, 4);
+    if (!buf)
+        return bk_fail_nomem(err, sizeof facts);
+    for (size_t i = 0; i < ENCODER_FACTS; i++)
+        put_u32(buf + 4 * i, facts[i]);
+    return add_buffer(w, b, "encoder", buf, sizeof facts, err);
+}
+
+static int add_texts(struct bk_pack_writer *w, struct buffers *b, const struct bk_strtab *t, const char *name,
+                     const char *index_name, struct bk_error *err)
+{
+    uint8_t *data;
+    size_t size;
+    int rc = bk_vocabulary_write(&data, &size, t, err);
+    if (!rc)
+        rc = add_buffer(w, b, name, data, size, err);
+    if (!rc)
+        rc = bk_strtab_index(&data, &size, t, err);
+    return rc ? rc : add_buffer(w, b, index_name, data, size, err);
+}
+
+static int add_idf(struct bk_pack_writer *w, struct buffers *b, const struct bk_idf *idf, bool half,
+                   struct bk_error *err)
+{
+    float *weights = bk_calloc(idf->n + 1, sizeof *weights);
+    uint8_t *hashes = bk_calloc(idf->n + 1, 8), *data;
+    size_t size;
+    if (!weights || !hashes) {
+        free(weights);
+        free(hashes);
+        return bk_fail_nomem(err, idf->n * 8);
+    }
+    for (size_t i = 0; i < idf->n; i++) {
+        put_u32(hashes + 8 * i, (uint32_t)idf->hash[i]);
+        put_u32(hashes + 8 * i + 4, (uint32_t)(idf->hash[i] >> 32));
+        weights[i] = idf->weight[i];
+    }
+    weights[idf->n] = idf->other;
+    int rc = add_buffer(w, b, "items", hashes, 8 * idf->n, err);
+    if (!rc)
+        rc = bk_floats_write(&data, &size, "items.idf", weights, idf->n + 1, half, err);
+    free(weights);
+    return rc ? rc : add_buffer(w, b, "items.idf", data, size, err);
+}
+
+/* What the branches need besides tensors. */
+static int add_branches(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, bool half,
+                        struct bk_error *err)
+{
+    int rc = BK_OK;
+    if (m->cfg.net.compat_safe)
+        rc = bk_pack_add(w, "compat", COMPAT_SAFE, sizeof COMPAT_SAFE, err);
+    if (!rc && has_encoder(m->kind))
+        rc = add_encoder(w, b, m, err);
+    if (!rc && bk_encoder_has(&m->cfg, BK_BRANCH_SEQUENCE)) {
+        rc = add_texts(w, b, m->words, "vocabulary", "vocabulary.index", err);
+        if (!rc)
+            rc = add_vectors(w, b, m, half, err);
+    }
+    if (!rc && bk_encoder_has(&m->cfg, BK_BRANCH_GRAPH))
+        rc = add_texts(w, b, m->forms, "forms", "forms.index", err);
+    if (!rc && bk_encoder_has(&m->cfg, BK_BRANCH_SKETCH))
+        rc = add_idf(w, b, &m->idf, half, err);
+    return rc;
+}
+
 static int add_all(struct bk_pack_writer *w, struct buffers *b, const struct bk_model *m, bool half,
                    struct bk_error *err)
 {
     uint8_t *data;
     size_t size;
     int rc = add_config(w, b, m, err);
-    if (!rc && m->net.compat_safe)
-        rc = bk_pack_add(w, "compat", COMPAT_SAFE, sizeof COMPAT_SAFE, err);
-    if (rc || (rc = bk_vocabulary_write(&data, &size, m->words, err)) ||
-        (rc = add_buffer(w, b, "vocabulary", data, size, err)))
-        return rc;
-    if ((rc = bk_strtab_index(&data, &size, m->words, err)) ||
-        (rc = add_buffer(w, b, "vocabulary.index", data, size, err)) || (rc = add_vectors(w, b, m, half, err)))
-        return rc;
-    struct bk_tensor t[BK_NET_MAX_TENSORS];
-    size_t n = bk_net_tensors(t, &m->net);
-    for (size_t i = 0; i < n; i++) {
+    if (!rc)
+        rc = add_branches(w, b, m, half, err);
+    struct bk_tensor t[BK_ENCODER_MAX_TENSORS];
+    size_t n = bk_encoder_tensors(t, &m->cfg);
+    for (size_t i = 0; i < n && !rc; i++) {
         char name[32];
         tensor_entry(name, &t[i]);
-        if ((rc = bk_floats_write(&data, &size, name, m->params + t[i].offset, t[i].rows * t[i].cols, half, err)) ||
-            (rc = add_buffer(w, b, name, data, size, err)))
-            return rc;
+        rc = bk_floats_write(&data, &size, name, m->params + t[i].offset, t[i].rows * t[i].cols, half, err);
+        if (!rc)
+            rc = add_buffer(w, b, name, data, size, err);
     }
-    return bk_pack_add(w, "provenance", m->provenance, strlen(m->provenance), err);
+    return rc ? rc : bk_pack_add(w, "provenance", m->provenance, strlen(m->provenance), err);
+}
+
+/* The oldest format that holds it. */
+static int create(struct bk_pack_writer **w, const struct bk_model *m, const char *path, struct bk_error *err)
+{
+    const unsigned major = has_encoder(m->kind) ? 3 : m->cfg.net.compat_safe ? 2 : 1;
+    return bk_pack_create(w, path, MODEL_KIND, major, major == 1, err);
 }
 
 int bk_model_save(const struct bk_model *m, const char *path, bool half, struct bk_error *err)
 {
     struct bk_pack_writer *w;
     struct buffers b = {{0}, 0};
-    int rc = bk_net_config_check(&m->net, err);
+    int rc = bk_encoder_config_check(&m->cfg, err);
     if (!rc && m->archs == 0)
         rc = bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "a model trained for no architecture");
     if (!rc)
         rc = check_provenance(m->provenance, strlen(m->provenance), BK_EINVAL, err);
     if (!rc)
-        rc = bk_pack_create(&w, path, MODEL_KIND, m->net.compat_safe ? 2 : 1, m->net.compat_safe ? 0 : 1, err);
+        rc = create(&w, m, path, err);
     if (!rc) {
         rc = add_all(w, &b, m, half, err);
         if (rc)
@@ -648,6 +857,47 @@ int bk_model_save(const struct bk_model *m, const char *path, bool half, struct 
     }
     for (size_t i = 0; i < b.n; i++)
         free(b.v[i]);
+    if (rc)
+        bk_error_file(err, path, NULL);
+    return rc;
+}
+
+static size_t put_calibration(uint8_t *out, const struct bk_calibration *c)
+{
+    uint8_t *p = out;
+    put_u32(p, BK_CALIBRATION_CLASSES);
+    p += 4;
+    for (size_t i = 0; i < BK_CALIBRATION_CLASSES; i++) {
+        const struct bk_calibration_class *k = &c->v[i];
+        put_u32(p, k->n);
+        p += 4;
+        const float *lists[] = {k->score, k->tail, k->odds};
+        for (size_t l = 0; l < 3; l++)
+            for (size_t j = 0; j < k->n; j++, p += 4) {
+                uint32_t u;
+                memcpy(&u, &lists[l][j], 4);
+                put_u32(p, u);
+            }
+    }
+    return (size_t)(p - out);
+}
+
+int bk_model_save_calibrated(const struct bk_model *m, const struct bk_calibration *c, const char *path,
+                             struct bk_error *err)
+{
+    const struct holder *h = m->owner;
+    struct bk_pack_writer *w;
+    uint8_t data[4 + BK_CALIBRATION_CLASSES * (4 + 3 * 4 * BK_CALIBRATION_KNOTS)];
+    int rc = bk_calibration_check(c, err);
+    if (!rc)
+        rc = bk_pack_copy(&w, h->pack, path, CALIBRATION, err);
+    if (!rc) {
+        rc = bk_pack_add(w, CALIBRATION, data, put_calibration(data, c), err);
+        if (rc)
+            bk_pack_abort(w);
+        else
+            rc = bk_pack_commit(w, err);
+    }
     if (rc)
         bk_error_file(err, path, NULL);
     return rc;

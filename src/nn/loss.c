@@ -1,4 +1,4 @@
-/* Losses over the shared embeddings of a batch, and Adam. */
+/* Losses over the shared embeddings of a batch, Adam, and the average of weights. */
 #include "nn/nn_int.h"
 
 #include <math.h>
@@ -111,95 +111,133 @@ double bk_contrast_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t 
     return loss;
 }
 
-size_t bk_labels_scratch(size_t n, size_t o)
+void bk_memory_push(struct bk_memory *m, const bk_real *f, const uint32_t *label, size_t n)
 {
-    return 2 * n * o + n * n;
-}
-
-/* u: the rows of f made unit; s (n x n): their cosines. */
-static void cosines_of(bk_real *s, bk_real *u, const bk_real *f, size_t n, size_t o)
-{
-    for (size_t i = 0; i < n; i++)
-        bk_unit_forward(u + i * o, f + i * o, o);
-    bk_gemm(BK_N, BK_T, n, n, o, u, o, u, o, false, s, n);
-}
-
-/* ds: the gradient of each cosine alone. du: n x o scratch. */
-static void cosines_back(bk_real *df, bk_real *du, const bk_real *ds, const bk_real *u, const bk_real *f, size_t n,
-                         size_t o)
-{
-    bk_gemm(BK_N, BK_N, n, o, n, ds, n, u, o, false, du, o);
-    bk_gemm(BK_T, BK_N, n, o, n, ds, n, u, o, true, du, o);
-    for (size_t i = 0; i < n; i++) {
-        const bk_real *x = f + i * o;
-        bk_unit_backward(df + i * o, du + i * o, u + i * o, sqrt((double)bk_kernels()->dot(x, x, o)), o);
+    for (size_t i = n > m->cap ? n - m->cap : 0; i < n; i++) {
+        bk_unit_forward(m->f + m->next * m->o, f + i * m->o, m->o);
+        m->label[m->next] = label[i];
+        m->next = (m->next + 1) % m->cap;
+        m->n += m->n < m->cap;
     }
 }
 
-static size_t positives_of(const uint32_t *label, size_t n, size_t i)
+/* What an anchor is compared with: the n rows of the batch, then those of the memory. */
+struct compared {
+    const bk_real *f;
+    const uint32_t *label;
+    size_t n, all, o;
+    const struct bk_memory *memory; /* NULL: all is n */
+    bk_real *u, *du;                /* n x o: the rows of f made unit; scratch */
+    bk_real *s;                     /* n x all: cosines, then the gradient of each */
+};
+
+size_t bk_labels_scratch(size_t n, size_t n_memory, size_t o)
+{
+    return 2 * n * o + n * (n + n_memory);
+}
+
+static struct compared compare(const bk_real *f, size_t o, const uint32_t *label, size_t n,
+                               const struct bk_memory *memory, bk_real *scratch)
+{
+    struct compared c = {f, label, n, n + (memory ? memory->n : 0), o, memory, scratch, NULL, NULL};
+    c.du = c.u + n * o;
+    c.s = c.du + n * o;
+    for (size_t i = 0; i < n; i++)
+        bk_unit_forward(c.u + i * o, f + i * o, o);
+    bk_gemm(BK_N, BK_T, n, n, o, c.u, o, c.u, o, false, c.s, c.all);
+    if (memory)
+        bk_gemm(BK_N, BK_T, n, memory->n, o, c.u, o, memory->f, o, false, c.s + n, c.all);
+    return c;
+}
+
+static void compare_back(bk_real *df, const struct compared *c)
+{
+    const size_t n = c->n, o = c->o;
+    bk_gemm(BK_N, BK_N, n, o, n, c->s, c->all, c->u, o, false, c->du, o);
+    bk_gemm(BK_T, BK_N, n, o, n, c->s, c->all, c->u, o, true, c->du, o);
+    if (c->memory)
+        bk_gemm(BK_N, BK_N, n, o, c->memory->n, c->s + n, c->all, c->memory->f, o, true, c->du, o);
+    for (size_t i = 0; i < n; i++) {
+        const bk_real *x = c->f + i * o;
+        bk_unit_backward(df + i * o, c->du + i * o, c->u + i * o, sqrt((double)bk_kernels()->dot(x, x, o)), o);
+    }
+}
+
+static bool same_label(const struct compared *c, size_t i, size_t j)
+{
+    return c->label[i] == (j < c->n ? c->label[j] : c->memory->label[j - c->n]);
+}
+
+static bool positive(const struct compared *c, size_t i, size_t j)
+{
+    return i != j && same_label(c, i, j);
+}
+
+static size_t positives_of(const struct compared *c, size_t i)
 {
     size_t count = 0;
-    for (size_t j = 0; j < n; j++)
-        count += masked(label, i, j);
+    for (size_t j = 0; j < c->all; j++)
+        count += positive(c, i, j);
     return count;
 }
 
-/* s: row i, over the temperature; becomes its gradient. Returns the loss of anchor i. */
-static double supcon_row(bk_real *s, const uint32_t *label, size_t n, size_t i)
+/* Row i of c->s, over the temperature, becomes its gradient. Returns the loss of anchor i. */
+static double supcon_row(const struct compared *c, size_t i)
 {
-    const size_t positives = positives_of(label, n, i);
+    bk_real *s = c->s + i * c->all;
+    const size_t positives = positives_of(c, i);
     if (!positives) {
-        memset(s, 0, n * sizeof *s);
+        memset(s, 0, c->all * sizeof *s);
         return 0;
     }
     const double share = 1 / (double)positives;
     bk_real top = s[i ? 0 : 1];
-    for (size_t j = 0; j < n; j++)
+    for (size_t j = 0; j < c->all; j++)
         if (j != i && s[j] > top)
             top = s[j];
     double own = 0, sum = 0;
-    for (size_t j = 0; j < n; j++) {
+    for (size_t j = 0; j < c->all; j++) {
         s[j] -= top;
-        if (masked(label, i, j))
+        if (positive(c, i, j))
             own += (double)s[j];
     }
-    bk_exp(s, s, n);
+    bk_exp(s, s, c->all);
     s[i] = 0;
-    for (size_t j = 0; j < n; j++)
+    for (size_t j = 0; j < c->all; j++)
         sum += (double)s[j];
-    for (size_t j = 0; j < n; j++)
-        s[j] = (bk_real)((double)s[j] / sum - (masked(label, i, j) ? share : 0));
+    for (size_t j = 0; j < c->all; j++)
+        s[j] = (bk_real)((double)s[j] / sum - (positive(c, i, j) ? share : 0));
     return log(sum) - own * share;
 }
 
-double bk_supcon_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double temperature,
-                      bk_real *scratch)
+double bk_supcon_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n,
+                      const struct bk_memory *memory, double temperature, bk_real *scratch)
 {
-    bk_real *u = scratch, *du = u + n * o, *s = du + n * o;
+    const struct compared c = compare(f, o, label, n, memory, scratch);
     const bk_real inv = (bk_real)(1 / temperature);
     double loss = 0;
-    cosines_of(s, u, f, n, o);
-    for (size_t i = 0; i < n * n; i++)
-        s[i] *= inv;
+    for (size_t i = 0; i < n * c.all; i++)
+        c.s[i] *= inv;
     for (size_t i = 0; i < n; i++)
-        loss += supcon_row(s + i * n, label, n, i);
-    for (size_t i = 0; i < n * n; i++)
-        s[i] *= inv;
-    cosines_back(df, du, s, u, f, n, o);
+        loss += supcon_row(&c, i);
+    for (size_t i = 0; i < n * c.all; i++)
+        c.s[i] *= inv;
+    compare_back(df, &c);
     return loss;
 }
 
-/* s: row i, becomes its gradient. Returns the loss of anchor i. */
-static double triplet_row(bk_real *s, const uint32_t *label, size_t n, size_t i, double margin)
+/* Row i of c->s becomes its gradient. Returns the loss of anchor i. */
+static double triplet_row(const struct compared *c, size_t i, double margin)
 {
+    bk_real *s = c->s + i * c->all;
     size_t hardest = i;
-    for (size_t j = 0; j < n; j++)
-        if (label[j] != label[i] && (hardest == i || s[j] > s[hardest]))
+    for (size_t j = 0; j < c->all; j++)
+        if (!same_label(c, i, j) && (hardest == i || s[j] > s[hardest]))
             hardest = j;
     const double worst = (double)s[hardest];
     double loss = 0, violations = 0;
-    for (size_t j = 0; j < n; j++) {
-        double miss = hardest != i && masked(label, i, j) ? margin - (double)s[j] + worst : 0;
+    for (size_t j = 0; j < c->all; j++) {
+        double miss = hardest != i && positive(c, i, j) ? margin - (double)s[j] + worst : 0;
         bool counts = !(miss <= 0); /* what is no number stays none */
         loss += counts ? miss : 0;
         violations += counts;
@@ -209,15 +247,14 @@ static double triplet_row(bk_real *s, const uint32_t *label, size_t n, size_t i,
     return loss;
 }
 
-double bk_triplet_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double margin,
-                       bk_real *scratch)
+double bk_triplet_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n,
+                       const struct bk_memory *memory, double margin, bk_real *scratch)
 {
-    bk_real *u = scratch, *du = u + n * o, *s = du + n * o;
+    const struct compared c = compare(f, o, label, n, memory, scratch);
     double loss = 0;
-    cosines_of(s, u, f, n, o);
     for (size_t i = 0; i < n; i++)
-        loss += triplet_row(s + i * n, label, n, i, margin);
-    cosines_back(df, du, s, u, f, n, o);
+        loss += triplet_row(&c, i, margin);
+    compare_back(df, &c);
     return loss;
 }
 
@@ -227,4 +264,12 @@ void bk_adam(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, siz
     const bk_real rates[2] = {(bk_real)(rate / (1 - pow(0.9, (double)step))),
                               (bk_real)(1 / sqrt(1 - pow(0.999, (double)step)))};
     bk_kernels()->adam(params, m, v, grads, n_grads, first, n, rates);
+}
+
+void bk_average(bk_real *average, const bk_real *params, size_t first, size_t n, uint64_t step, double decay)
+{
+    const double begun = (1 + (double)step) / (10 + (double)step);
+    const bk_real share = (bk_real)(1 - (decay < begun ? decay : begun));
+    for (size_t i = first; i < first + n; i++)
+        average[i] += share * (params[i] - average[i]);
 }

@@ -308,19 +308,32 @@ double bk_contrast_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t 
                         const uint32_t *label, size_t n_pairs, double temperature, bk_real *scratch);
 size_t bk_contrast_scratch(size_t n_pairs, size_t o);
 
+/* Rows of former batches, so that a batch meets more labels than it holds: at most `cap` rows of o numbers, each of unit length or
+ * zero, and their labels. The buffers are the caller's. */
+struct bk_memory {
+    bk_real *f; /* cap x o */
+    uint32_t *label;
+    size_t o, cap;
+    size_t n;    /* rows it holds */
+    size_t next; /* the row that the next one takes: once all are taken, that of the oldest */
+};
+/* Keeps the n rows of f, brought to unit length, in place of the oldest; of more than `cap` the last ones. */
+void bk_memory_push(struct bk_memory *m, const bk_real *f, const uint32_t *label, size_t n);
+
 /* Several rows of f to a label: each row is an anchor, P(i) the other rows of its label, s the cosines. n rows of o numbers; both return the loss
- * and add its gradient to df. Rows without a positive are no anchors, but negatives of the others; a zero vector has no gradient.
- * scratch: bk_labels_scratch() numbers.
+ * and add its gradient to df. The rows of `memory` (NULL: none) are positives and negatives like the others, but no anchors, and get no
+ * gradient. Rows without a positive are no anchors, but negatives of the others; a zero vector has no gradient.
+ * scratch: bk_labels_scratch() numbers, n_memory being the rows that the memory holds.
  *
  * Supervised contrast (Khosla et al. 2020, equation 2): the sum over the anchors i of
  *   -1 / |P(i)| sum over p in P(i) of log(exp(s_ip / temperature) / sum over a != i of exp(s_ia / temperature)). */
-double bk_supcon_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double temperature,
-                      bk_real *scratch);
+double bk_supcon_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n,
+                      const struct bk_memory *memory, double temperature, bk_real *scratch);
 /* Triplets with the hardest negative: the sum over i and p in P(i) of max(0, margin - s_ip + max_a s_ia), a over the rows of other
  * labels, the first of equals. Without any the loss is 0. */
-double bk_triplet_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double margin,
-                       bk_real *scratch);
-size_t bk_labels_scratch(size_t n, size_t o);
+double bk_triplet_loss(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n,
+                       const struct bk_memory *memory, double margin, bk_real *scratch);
+size_t bk_labels_scratch(size_t n, size_t n_memory, size_t o);
 
 /* ---- Adam (Kingma and Ba 2015): beta .9 and .999, epsilon 1e-8, bias-corrected ---- */
 
@@ -330,6 +343,11 @@ size_t bk_labels_scratch(size_t n, size_t o);
 #define BK_ADAM_RANGE 65536
 void bk_adam(bk_real *params, bk_real *m, bk_real *v, bk_real *const *grads, size_t n_grads, size_t first, size_t n,
              uint64_t step, double rate);
+
+/* Moving average of weights, after step number `step` (from 1), over the numbers [first, first + n); ranges as with Adam:
+ *   average = d average + (1 - d) params,  d = min(decay, (1 + step) / (10 + step))
+ * so that what the weights began as is soon forgotten. Before the first step `average` is a copy of them. */
+void bk_average(bk_real *average, const bk_real *params, size_t first, size_t n, uint64_t step, double decay);
 
 /* ---- int8 products: C = A W with A and W in eight bits, in float builds only ---- */
 

@@ -23,4 +23,9 @@ BK_MUST_CHECK int bk_scan_top(struct bk_hit *hits, const float *queries, size_t 
                               size_t n_pool, size_t dim, size_t k, bk_scan_allow *allow, const void *ctx,
                               unsigned threads, struct bk_error *err);
 
+/* How many rows of the pool have a vector that equals the best answer's to within a cosine of 1e-6, that answer among them, into
+ * n_same[q]; of hits as bk_scan_top() gave them, UINT32_MAX: 0. Where it is not 1 nothing tells the answers apart. */
+BK_MUST_CHECK int bk_scan_same(uint32_t *n_same, const struct bk_hit *hits, size_t n_queries, size_t k,
+                               const float *pool, size_t n_pool, size_t dim, unsigned threads, struct bk_error *err);
+
 #endif

@@ -55,16 +55,16 @@ static int save(const char *path, const struct bk_strtab *words, uint32_t archs,
     struct bk_model m = {
         .kind = "mffa", .archs = archs, .words = words, .provenance = "{}", .split_parts = {8, 1, 1}, .split_seed = 1};
     struct bk_rng rng;
-    if (!bk_net_config_default(&m.net, "mffa"))
+    if (!bk_encoder_config_default(&m.cfg, "mffa"))
         return bk_fail(err, BK_EINVAL, BK_NO_OFFSET, "no mffa");
-    m.net.e = 64; /* a small dense layer: the test wants a model, not a good one */
-    size_t n_words = bk_strtab_count(words), n_params = bk_net_n_params(&m.net);
-    float *vectors = calloc(n_words * m.net.d, sizeof *vectors), *params = calloc(n_params, sizeof *params);
+    m.cfg.net.e = 64; /* a small dense layer: the test wants a model, not a good one */
+    size_t n_words = bk_strtab_count(words), n_params = bk_net_n_params(&m.cfg.net);
+    float *vectors = calloc(n_words * m.cfg.net.d, sizeof *vectors), *params = calloc(n_params, sizeof *params);
     int rc = vectors && params ? BK_OK : bk_fail_nomem(err, n_params);
     if (!rc) {
         bk_rng_seed(&rng, 1, 0);
-        bk_net_init(params, &m.net, &rng);
-        for (size_t i = m.net.d; i < n_words * m.net.d; i++)
+        bk_net_init(params, &m.cfg.net, &rng);
+        for (size_t i = m.cfg.net.d; i < n_words * m.cfg.net.d; i++)
             vectors[i] = (float)(2 * bk_rng_unit(&rng) - 1);
         m.word_vectors = vectors;
         m.params = params;

@@ -180,6 +180,21 @@ static void test_vectors_follow_the_list(void **state)
     assert_true((double)score - dot < 1e-5 && dot - (double)score < 1e-5);
 }
 
+/* Without a calibration in the model the cosine stands alone. */
+static void test_score_without_calibration(void **state)
+{
+    struct world *w = *state;
+    struct bk_score s;
+    struct bk_model_info info;
+    float score;
+    bk_model_describe(&info, w->m);
+    assert_false(info.calibrated);
+    assert_int_equal(bk_compare(&score, w->m, w->b, w->find, w->b, w->collatz, NULL, NULL), BK_OK);
+    assert_int_equal(bk_score_describe(&s, w->m, w->b, w->find, w->b, w->collatz, 7, NULL, NULL), BK_OK);
+    assert_true(s.cosine == score);
+    assert_true(s.probability != s.probability && s.expected_false != s.expected_false);
+}
+
 static void test_match_takes_part_lists(void **state)
 {
     struct world *w = *state;
@@ -202,6 +217,46 @@ static void test_match_takes_part_lists(void **state)
     assert_int_equal(m->n_judged, 1);
     assert_true(m->recall_at_1 == 1 && m->mrr_at_10 == 1);
     bk_matches_free(m);
+}
+
+static void test_match_says_what_it_rests_on(void **state)
+{
+    struct world *w = *state;
+    struct bk_matches *m;
+    struct bk_match_options opt = {.truth = true};
+    assert_int_equal(bk_match(&m, w->m, w->b, w->b, &opt, NULL), BK_OK);
+    assert_int_equal(m->n, 2);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct bk_match_answer *v = &m->v[i];
+        assert_int_equal(v->right, 1);
+        assert_true(v->in_order && v->rank_score > v->score);
+        assert_true(v->n_shared_items == v->n_items && v->n_neighbours_matched == v->n_neighbours);
+    }
+    bk_matches_free(m);
+    opt.no_neighbours = true;
+    assert_int_equal(bk_match(&m, w->m, w->b, w->b, &opt, NULL), BK_OK);
+    for (size_t i = 0; i < m->n; i++)
+        assert_true(m->v[i].rank_score == m->v[i].score && !m->v[i].in_order && m->v[i].n_items == 0);
+    bk_matches_free(m);
+}
+
+static void test_match_one_to_one(void **state)
+{
+    struct world *w = *state;
+    struct bk_matches *m;
+    struct bk_error err;
+    const size_t both[] = {w->find, w->collatz};
+    struct bk_match_options opt = {
+        .one_to_one = true, .only_a = both, .n_only_a = 2, .only_b = &w->find, .n_only_b = 1};
+    assert_int_equal(bk_match(&m, w->m, w->b, w->b, &opt, NULL), BK_OK);
+    assert_int_equal(m->n_queries, 2);
+    assert_int_equal(m->n, 1); /* find answers itself, and nobody is left for collatz */
+    assert_int_equal(m->v[0].query, w->find);
+    bk_matches_free(m);
+    opt.k = 2;
+    assert_int_equal(bk_match(&m, w->m, w->b, w->b, &opt, &err), BK_EINVAL);
+    assert_null(m);
+    check_error(&err, BK_EINVAL);
 }
 
 static void test_match_of_nothing(void **state)
@@ -249,7 +304,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_find_all_counts_beyond_its_room),
         cmocka_unit_test(test_words_stop_when_told),
         cmocka_unit_test(test_vectors_follow_the_list),
+        cmocka_unit_test(test_score_without_calibration),
         cmocka_unit_test(test_match_takes_part_lists),
+        cmocka_unit_test(test_match_says_what_it_rests_on),
+        cmocka_unit_test(test_match_one_to_one),
         cmocka_unit_test(test_match_of_nothing),
         cmocka_unit_test(test_progress_is_told),
     };

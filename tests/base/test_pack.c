@@ -296,6 +296,32 @@ static void hash_names_the_content(void **state)
     free(path);
 }
 
+/* Kind, version and all entries but one, to which another may be added; also onto the file that is read. */
+static void copied_with_an_entry_exchanged(void **state)
+{
+    size_t size;
+    free(sample(state, &size));
+    char *path = temp_path(state, "p");
+    struct bk_pack *p;
+    struct bk_pack_writer *w;
+    assert_int_equal(bk_pack_open(&p, path, "test", 3, NULL), BK_OK);
+    assert_int_equal(bk_pack_copy(&w, p, path, "empty", NULL), BK_OK);
+    assert_int_equal(bk_pack_add(w, "empty", "full", 4, NULL), BK_OK);
+    assert_int_equal(bk_pack_commit(w, NULL), BK_OK);
+    expect_sample(p);
+    bk_pack_close(p);
+    assert_int_equal(bk_pack_open(&p, path, "test", 2, NULL), BK_EUNSUPPORTED);
+    assert_int_equal(bk_pack_open(&p, path, "test", 3, NULL), BK_OK);
+    expect_entry(p, "first", "0123456789");
+    expect_entry(p, "empty", "full");
+    expect_entry(p, "an entry name of 31 characters.", "abc");
+    bk_pack_close(p);
+    uint8_t *bytes = read_file(path, &size);
+    assert_int_equal(bytes[14], 7); /* the minor version */
+    free(bytes);
+    free(path);
+}
+
 #define IN_TEMP_DIR(f) cmocka_unit_test_setup_teardown(f, temp_dir_setup, temp_dir_teardown)
 
 int main(void)
@@ -312,6 +338,7 @@ int main(void)
         IN_TEMP_DIR(writer_checks_its_caller),
         IN_TEMP_DIR(no_entries_and_the_most_entries),
         IN_TEMP_DIR(hash_names_the_content),
+        IN_TEMP_DIR(copied_with_an_entry_exchanged),
     };
     return cmocka_run_group_tests_name("base_pack", tests, NULL, NULL);
 }

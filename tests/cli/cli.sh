@@ -1,12 +1,14 @@
 #!/bin/sh
 # The command line over real binaries, made here from the sources of src/base at two levels. Speaks TAP.
-#   cli.sh BINKIN MAKE_MODEL SOURCE_ROOT CC...
+#   cli.sh PART BINKIN MAKE_MODEL SOURCE_ROOT CC...    PART: use (of files and a model), learn (data sets, training, judging)
 set -u
 export LC_ALL=C NO_COLOR=1
 unset BINKIN_MODEL
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 . "$(dirname "$0")/../wrapped.sh"
+part=$1
+shift
 binkin=$(wrapped "$1") make_model=$(wrapped "$2") source=$3
 shift 3
 cc="$*"
@@ -70,7 +72,7 @@ END
 
 # ---- help, version, wrong use ------------------------------------------------
 
-commands="info functions embed compare match dataset train_i2v train_model eval"
+commands="info functions embed compare match dataset train_i2v train_model train_calibrate eval"
 words() { echo "$1" | tr _ ' '; }
 
 help_main() { run --help && [ "$rc" = 0 ] && has '^Example:' && quiet && run help && has '^Usage:' && run -h && has '^Usage:'; }
@@ -87,7 +89,8 @@ options_in_man() { # of --help in the page, and of the page in --help
     sed -n '/^Options:/,/^Example:/s/^  \(-.,\|   \) --\([a-z-]*\).*/\2/p' out | sort >in_help
     case $1 in
     train_i2v) sed '/^\.Ss Options of train model/,$d' "$page" ;;
-    train_model) sed '1,/^\.Ss Options of train model/d' "$page" ;;
+    train_model) sed '1,/^\.Ss Options of train model/d; /^\.Ss Options of train calibrate/,$d' "$page" ;;
+    train_calibrate) sed '1,/^\.Ss Options of train calibrate/d' "$page" ;;
     *) cat "$page" ;;
     esac | sed -n 's/^\.It .*Fl Fl \([a-z-]*\).*/\1/p' | sort >in_man
     [ -s in_help ] && diff in_help in_man >err
@@ -135,7 +138,8 @@ embed_text() { run embed base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && quiet && [ "$
 embed_threads() { run embed --json -t 1 base-O0.so && cp out first && run embed --json -t 5 base-O0.so && cmp -s out first; }
 compare_same() { run compare base-O0.so:bk_read_u8 base-O0.a:bk_read_u8 && [ "$rc" = 0 ] && quiet && has '  similar (threshold 0.5)'; }
 compare_below() { run compare --threshold 1.5 base-O0.so:bk_read_u8 base-O0.so:bk_read_u16; [ "$rc" = 1 ] && quiet && has 'not similar (threshold 1.5)'; }
-compare_json() { run compare --json base-O0.so:bk_read_u8 base-O2.so:bk_read_u8; [ "$rc" -lt 2 ] && json 0 && has '"similar":'; }
+compare_json() { run compare --json base-O0.so:bk_read_u8 base-O2.so:bk_read_u8; [ "$rc" -lt 2 ] && json 0 && has '"similar":' && has '"probability":null' && has '"expected_false":null'; }
+compare_uncalibrated() { run compare base-O0.so:bk_read_u8 base-O0.a:bk_read_u8 && has 'the model is not calibrated for such pairs$'; }
 match_self() { # the answer is the function itself, or one of the same words
     run match --truth --min-blocks 1 base-O0.so base-O0.so && [ "$rc" = 0 ] && quiet || return 1
     grep 'wrong$' out >odd
@@ -148,6 +152,18 @@ match_answers() { run match -k 3 --json base-O0.so:bk_read_u8 base-O2.so && [ "$
 match_threshold() { run match --threshold 1.5 base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'answers below 1.5 not shown'; }
 match_truth_json() { run match --truth --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 1 && tail -n 1 out | grep -q '"min_blocks":5}$'; }
 match_plain() { run match --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && ! has right; }
+match_evidence() { # only where neighbours count
+    run match base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'SCORE    CALLS      ITEMS  ORDER' || return 1
+    run match --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && has '"rank_score":.*"items":[1-9].*"items_shared":[1-9].*"in_order":' || return 1
+    for args in "--no-neighbours base-O0.so" base-O0.so:bk_read_u8; do
+        run match $args base-O2.so && [ "$rc" = 0 ] && ! has CALLS && run match --json $args base-O2.so && ! has rank_score || return 1
+    done
+}
+match_one_to_one() { # every answer once
+    run match --one-to-one --json base-O0.a base-O2.so && [ "$rc" = 0 ] && json 0 || return 1
+    sed 's/.*"answer":{[^}]*"addr":\("[^"]*"\).*/\1/' out | sort | uniq -d >twice
+    [ ! -s twice ] && [ -s out ]
+}
 match_names_unseen() { # other names, same answers
     # functions only: a renamed _GLOBAL_OFFSET_TABLE_ would be one more thing to find a place for
     nm -P --defined-only base-O2.a | awk '$2 ~ /^[Tt]$/ { print $1, "zz_" $1 }' | sort -u >renames
@@ -239,7 +255,7 @@ dataset_labels_count() { sed 's/gcc-12/gcc-13/2' table.tsv >other.tsv && run dat
 dataset_options() { run dataset -o o.data --project binkin base-O0.a && [ "$rc" = 0 ] && has '  files  *1$'; }
 dataset_inside() { (cd data/binkin-0.1 && "$binkin" dataset -o ../../inside.data $arch-gcc-12-O0 $arch-gcc-12-O2 >../../out 2>../../err) && run info inside.data && has 'functions kept'; }
 dataset_unlabelled() { run dataset -o no.data base-O0.a; [ "$rc" = 2 ] && tells '^binkin: base-O0.a: .*--project' && [ ! -e no.data ]; }
-dataset_bad_file() { cp text.c data/binkin-0.1/$arch-gcc-12-O0/ && run dataset -o bad.data data; rm data/binkin-0.1/$arch-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'labels say  *1$'; }
+dataset_bad_file() { echo 'int x;' >data/binkin-0.1/$arch-gcc-12-O0/text.c && run dataset -o bad.data data; rm data/binkin-0.1/$arch-gcc-12-O0/text.c; [ "$rc" = 2 ] && tells '^binkin: .*/text.c: ' && has 'labels say  *1$'; }
 dataset_bad_table() { printf 'a\tb\n' >bad.tsv && run dataset -o no.data --manifest bad.tsv; [ "$rc" = 2 ] && tells '^binkin: bad.tsv: line 1: ' && [ ! -e no.data ]; }
 # header TAB rows: the same files with the columns that the first line names
 columns() {
@@ -256,7 +272,7 @@ dataset_wrong_arch() { columns | sed "2s/\t$arch\t/\tmips64el\t/" >refused.tsv &
 dataset_wrong_sum() { columns | sed '3s/\t[0-9a-f]\{60\}/\t012301230123012301230123012301230123012301230123012301230123/' >refused.tsv && dataset_refused 'libbase.a: its SHA-256 is'; }
 dataset_missing() { columns | sed '3s/libbase.a\t'"$arch"'/nothing.a\t'"$arch"'/' >refused.tsv && dataset_refused 'nothing.a: '; }
 dataset_wrong_folder() { mkdir -p wrong/binkin-0.1/mips-gcc-12-O0 && cp base-O0.a wrong/binkin-0.1/mips-gcc-12-O0 && run dataset -o wrong.data wrong data; [ "$rc" = 2 ] && has '  files  *3$' && has 'labels say  *1$' && tells 'its label says mips$'; }
-dataset_info() { run info layout.data && [ "$rc" = 0 ] && quiet && has '^  architecture ' && has "^    $arch  " && has '^    gcc-12 ' && has '^    O2 ' && has '^    binkin ' && has 'functions with immediates  *[1-9]' && has 'forms of instructions  *[1-9]' && has 'edges between basic blocks  *[1-9]' && has 'source file is known  *[1-9]' && run info --json layout.data && json 0 && has '"by_level":\[{"value":"O0",'; }
+dataset_info() { run info layout.data && [ "$rc" = 0 ] && quiet && has '^  architecture ' && has "^    $arch  " && has '^    gcc-12 ' && has '^    O2 ' && has '^    binkin ' && has 'functions with immediates  *[1-9]' && has 'forms of instructions  *[1-9]' && has 'edges between basic blocks  *[1-9]' && has 'distinct items  *[1-9]' && has 'functions with items  *[1-9]' && has 'source file is known  *[1-9]' && run info --json layout.data && json 0 && has '"by_level":\[{"value":"O0",'; }
 dataset_by_file() { run train i2v -o f.words --min-count 1 --epochs 1 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ] && run eval --baseline counts --pool 5 --split file --parts 1:1:1 layout.data && [ "$rc" = 0 ]; }
 train_words() { run train i2v -o t.words --min-count 1 --epochs 1 layout.data && [ "$rc" = 0 ] && quiet && has 'word vectors'; }
 train_words_json() { run train i2v --json -o t2.words --min-count 1 --epochs 1 -t 3 layout.data && json 0 && cmp t.words t2.words >err; }
@@ -277,6 +293,18 @@ train_resumed() { run train model --resume -o stopped.bkm $model_args && [ "$rc"
 train_foreign() { run train model -o f.bkm --words base-O0.so layout.data; one_trouble && tells '^binkin: base-O0.so: ' && [ ! -e f.bkm ]; }
 train_half() { # shellcheck disable=SC2086
     run train model --half -o half.bkm $model_args && [ "$rc" = 0 ] && [ "$(wc -c <half.bkm)" -lt $(($(wc -c <whole.bkm) * 6 / 10)) ]; }
+calibrate() { run train calibrate -m whole.bkm -o cal.bkm --parts 1:8:1 layout.data && [ "$rc" = 0 ] && quiet && has '^cal.bkm: calibrated on ' && has ' left out$' && run info cal.bkm && has 'calibrated: it says' && run info whole.bkm && has 'not calibrated'; }
+calibrate_json() { run train calibrate --json -t 3 -m whole.bkm -o cal3.bkm --parts 1:8:1 layout.data && json 0 && has '"fitted":true' && cmp cal.bkm cal3.bkm >err; }
+calibrate_in_place() { cp whole.bkm place.bkm && run train calibrate -m place.bkm --parts 1:8:1 layout.data && cmp cal.bkm place.bkm >err; }
+calibrate_judged() {
+    run train calibrate --judge --json -m cal.bkm --parts 1:1:8 --pool 20 --queries 50 --plot reliable layout.data && json 0 && has '"queries":50,' && has '"ece":' && [ -s reliable/reliability.svg ] && [ -s reliable/reliability.png ] &&
+        run train calibrate --judge -m cal.bkm --parts 1:1:8 --pool 20 --queries 50 layout.data && has '; ECE 0' && has 'observed '
+}
+calibrate_judge_none() { run train calibrate --judge -m whole.bkm --pool 20 layout.data; one_trouble && tells '^binkin: whole.bkm: the model has no calibration'; }
+compare_calibrated() {
+    run compare -m cal.bkm --pool 50 --threshold -1 base-O0.so:bk_pack_open base-O2.so:bk_pack_open && [ "$rc" = 0 ] && has 'probability [0-9].* where one of 50 candidates is right; ' &&
+        run compare -m cal.bkm --json --threshold -1 base-O0.so:bk_pack_open base-O2.so:bk_pack_open && json 0 && has '"probability":[01]' && has '"expected_false":[0-9]' && has "\"pool\":$("$binkin" functions --json base-O2.so | wc -l),"
+}
 eval_model() { run eval -m whole.bkm --pool 5 layout.data && [ "$rc" = 0 ] && has '^  whole.bkm  *0\.[0-9]* (0\.[0-9]*-[01]\.[0-9]*)' && has '^  @5 '; }
 eval_json() { run eval --json -m whole.bkm --pool 5 --pool 10 layout.data && json 0 && has '"pool":10'; }
 # A record for each axis and subject; what cannot be judged is named.
@@ -322,82 +350,122 @@ eval_plot_missing() { PATH=$work/nowhere run eval --baseline counts --plot plots
 eval_foreign() { run eval -m whole.bkm base-O0.so; one_trouble && tells '^binkin: base-O0.so: '; }
 trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1'; }
 
+# ---- a graph model: of the same and of one source for four processors ----------------------------------
+
+samples() { # what else is in its data set
+    cat table.tsv
+    for a in amd64 i386 arm64 armhf; do printf '%s\tsample\t1\tgcc-12\tO2\n' "$source/tests/fixtures/items/sample.$a.o"; done
+}
+graph_args="--kind graph --min-forms 2 --sketch 64 --variants 2 --batch 32 --epochs 3 kin.data"
+# shellcheck disable=SC2086
+graph_train() { samples >kin.tsv && run dataset -o kin.data --manifest kin.tsv && run train model --json -o graph.bkm $graph_args && json 0 && [ "$(wc -l <out)" = 3 ] && [ -e graph.bkm ]; }
+# shellcheck disable=SC2086
+graph_words() { wrong 'word vectors for a model without a sequence' train model -o no.bkm --words t.words $graph_args && [ ! -e no.bkm ]; }
+fused_no_words() { wrong 'kind fused needs word vectors' train model -o no.bkm --kind fused kin.data && [ ! -e no.bkm ]; }
+graph_branches() { wrong 'branches "graph,words" are not some of those of kind graph' train model -o no.bkm --kind graph --branches graph,words kin.data && [ ! -e no.bkm ]; }
+graph_info() {
+    run info graph.bkm && [ "$rc" = 0 ] && quiet && has '^  model graph of graph,sketch, for .*arm64' && has '[1-9][0-9]* forms, [1-9][0-9]* items of known rarity' && ! has 'fusion' && ! has ' words' && ! has '"aff"' &&
+        run info --json graph.bkm && json 0 && has '"branches":"graph,sketch"' && has '"forms":[1-9]' && has '"items":[1-9]' && ! has '"words"' && ! has '"aff"'
+}
+graph_info_others() { run info whole.bkm && has '^  model mffa, fusion none+norm, for ' && has ' words by the rules safe/1, the first ' && ! has ' forms' && run info --json whole.bkm && has '"branches":"sequence"' && ! has '"items"'; }
+graph_embed() { # a function of each processor, and the same bytes for any number of threads
+    for a in i386 arm64; do
+        run embed --json -m graph.bkm "$source/tests/fixtures/items/sample.$a.o" && json 0 && [ "$(wc -l <out)" -gt 5 ] || return 1
+    done
+    run embed -t 1 -m graph.bkm base-O0.so && cp out one && run embed -t 3 -m graph.bkm base-O0.so && cmp one out >>err
+}
+graph_match() {
+    run match --truth -m graph.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1' &&
+        run match --truth -m graph.bkm "$source/tests/fixtures/items/sample.i386.o" "$source/tests/fixtures/items/sample.arm64.o" && [ "$rc" = 0 ] && has 'right at rank 1'
+}
+graph_compare() { run compare -m graph.bkm base-O0.so:bk_read_u8 base-O0.so:bk_read_u8 && [ "$rc" = 0 ] && has '1\.0*'; }
+graph_untrained() { run embed -m graph.bkm "$source/tests/fixtures/items/sample.mips64.so"; one_trouble && tells '^binkin: .*mips64'; }
+graph_eval() { run eval --json -m graph.bkm --pool 5 kin.data && json 0 && has '"pool":5'; }
+
 # ---- the tests, in order --------------------------------------------------------------------------
 
 try "binaries are made" make_binaries
 try "a random model is made of their words" "$make_model" random.bkm base-O0.so base-O2.so twice.a
 export BINKIN_MODEL="$work/random.bkm"
 
-try "--help of the program" help_main
-try "--help lists every command" help_lists
-for c in $commands; do
-    try "$(words "$c"): --help has usage, options and an example; help says the same" help_of "$c"
-    try "$(words "$c"): options of --help are those of the man page" options_in_man "$c"
-    # shellcheck disable=SC2046
-    try "$(words "$c"): an unknown option is refused with a hint" wrong "^Try 'binkin $(words "$c") --help'" $(words "$c") --no-such-thing
-done
-try "man pages are clean" man_lint
-try "version" version
-try "no command" wrong 'no command'
-try "unknown command" wrong "unknown command 'mtach'" mtach
-try "train alone lists its commands" wrong 'train model' train
-try "a mistyped option is guessed" wrong 'did you mean --min-blocks' match --min-bloks 3 a b
-try "a value that is no number" wrong 'expected a whole number' match -k x a b
-try "a negative number" wrong 'expected a whole number' match -k -3 a b
-try "a number too large" wrong 'expected a whole number' match --threads 99999999999 a b
-try "a value where none belongs" wrong 'takes no value' match --truth=1 a b
-try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
-try "too few operands" wrong 'an operand is missing' match base-O0.so
-try "too many operands" wrong '3 operands are too many' match a b c
-try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
-try "bad split" wrong 'function, source, file or project' eval --split folder x
-try "bad axis" wrong 'there is XO, XC' eval --axis XY x
-try "bad baseline" wrong 'there is counts' eval --baseline safe x
-try "bad filter" wrong 'there is keep, words' eval --identical all x
-try "no output named" wrong 'dataset: -o FILE' dataset base-O0.a
-
-try "info: an archive" info_archive
-try "info: JSON" info_json
-try "info: a model" info_model
-try "functions: text" functions_text
-try "functions: addresses, sizes and names are those of nm" oracle nm "$binkin" base-O2.so
-try "functions: instructions are those of objdump" oracle insns "$binkin" base-O2.so bk_pack_commit
-try "functions: a stripped file" functions_stripped
-try "functions: --words" functions_words
-try "functions: several files, JSON" several_files
-try "FILE:NAME" by_name
-try "FILE:0xADDRESS, also inside a function" by_address
-try "FILE:MEMBER:NAME" by_member
-try "FILE:NAME finds a compiler's clone" by_clone
-try "several functions of a name are all listed" many_of_a_name
-try "several functions of a name: compare says which it takes" many_said
-try "a path that exists as a whole wins" whole_path_wins
-
-try "embed: text" embed_text
-try "embed: the number of threads changes nothing" embed_threads
-try "embed: a NumPy file" oracle npy "$binkin" base-O0.so
-try "compare: the same function" compare_same
-try "compare: below the threshold exits 1" compare_below
-try "compare: JSON" compare_json
-try "compare: the score is the inner product of the vectors" oracle compare "$binkin" base-O0.so bk_read_u8 bk_pack_open
-try "compare: whole files are sent to match" wrong 'binkin match' compare base-O0.so base-O2.so
-try "match: a file against itself" match_self
-try "match: -k" match_answers
-try "match: --threshold" match_threshold
-try "match: --truth --json closes with its object" match_truth_json
-try "match: figures of --truth worked out from the vectors" oracle truth "$binkin" base-O0.so base-O2.so 5
-try "match: the same with every function" oracle truth "$binkin" base-O0.a base-O2.so 1
-try "match: without --truth no verdict" match_plain
-try "match: names are not looked at" match_names_unseen
-try "match: the same bytes on one core" one_core
-try "match: nothing left to match" match_empty
-try "\$BINKIN_MODEL is used, and missed" environment_missing
-
-if [ -n "${CLI_LITTLE_MEMORY-}" ] && [ -z "${MESON_EXE_WRAPPER-}" ]; then
-    for threads in 1 2 40; do
-        try "little memory: match, threads $threads" little_memory match -t $threads base-O0.a base-O2.a
+if [ "$part" = use ]; then
+    try "--help of the program" help_main
+    try "--help lists every command" help_lists
+    for c in $commands; do
+        try "$(words "$c"): --help has usage, options and an example; help says the same" help_of "$c"
+        try "$(words "$c"): options of --help are those of the man page" options_in_man "$c"
+        # shellcheck disable=SC2046
+        try "$(words "$c"): an unknown option is refused with a hint" wrong "^Try 'binkin $(words "$c") --help'" $(words "$c") --no-such-thing
     done
-    try "little memory: embed" little_memory embed -t 3 base-O0.so
+    try "man pages are clean" man_lint
+    try "version" version
+    try "no command" wrong 'no command'
+    try "unknown command" wrong "unknown command 'mtach'" mtach
+    try "train alone lists its commands" wrong 'train model' train
+    try "a mistyped option is guessed" wrong 'did you mean --min-blocks' match --min-bloks 3 a b
+    try "a value that is no number" wrong 'expected a whole number' match -k x a b
+    try "a negative number" wrong 'expected a whole number' match -k -3 a b
+    try "a number too large" wrong 'expected a whole number' match --threads 99999999999 a b
+    try "a value where none belongs" wrong 'takes no value' match --truth=1 a b
+    try "a missing value" wrong 'needs a value' match base-O0.so base-O2.so -k
+    try "too few operands" wrong 'an operand is missing' match base-O0.so
+    try "too many operands" wrong '3 operands are too many' match a b c
+    try "bad parts" wrong 'for example 8:1:1' eval --parts 8:1 x
+    try "bad split" wrong 'function, source, file or project' eval --split folder x
+    try "bad axis" wrong 'there is XO, XC' eval --axis XY x
+    try "bad baseline" wrong 'there is counts' eval --baseline safe x
+    try "bad filter" wrong 'there is keep, words' eval --identical all x
+    try "no output named" wrong 'dataset: -o FILE' dataset base-O0.a
+
+    try "info: an archive" info_archive
+    try "info: JSON" info_json
+    try "info: a model" info_model
+    try "functions: text" functions_text
+    try "functions: addresses, sizes and names are those of nm" oracle nm "$binkin" base-O2.so
+    try "functions: instructions are those of objdump" oracle insns "$binkin" base-O2.so bk_pack_commit
+    try "functions: a stripped file" functions_stripped
+    try "functions: --words" functions_words
+    try "functions: several files, JSON" several_files
+    try "FILE:NAME" by_name
+    try "FILE:0xADDRESS, also inside a function" by_address
+    try "FILE:MEMBER:NAME" by_member
+    try "FILE:NAME finds a compiler's clone" by_clone
+    try "several functions of a name are all listed" many_of_a_name
+    try "several functions of a name: compare says which it takes" many_said
+    try "a path that exists as a whole wins" whole_path_wins
+
+    try "embed: text" embed_text
+    try "embed: the number of threads changes nothing" embed_threads
+    try "embed: a NumPy file" oracle npy "$binkin" base-O0.so
+    try "compare: the same function" compare_same
+    try "compare: below the threshold exits 1" compare_below
+    try "compare: JSON" compare_json
+    try "compare: what the score is worth is not known" compare_uncalibrated
+    try "compare: the score is the inner product of the vectors" oracle compare "$binkin" base-O0.so bk_read_u8 bk_pack_open
+    try "compare: whole files are sent to match" wrong 'binkin match' compare base-O0.so base-O2.so
+    try "match: a file against itself" match_self
+    try "match: -k" match_answers
+    try "match: --threshold" match_threshold
+    try "match: --truth --json closes with its object" match_truth_json
+    try "match: figures of --truth worked out from the vectors" oracle truth "$binkin" base-O0.so base-O2.so 5
+    try "match: the same with every function" oracle truth "$binkin" base-O0.a base-O2.so 1
+    try "match: without --truth no verdict" match_plain
+    try "match: what each row rests on" match_evidence
+    for file in base-O0.so base-O2.so base-O0.a base-O2.a; do
+        try "match: callers and callees by objdump, $file" oracle neighbours "$binkin" $file
+    done
+    try "match: --one-to-one" match_one_to_one
+    try "match: --one-to-one has one answer" wrong 'one to one is one answer, not 3' match --one-to-one -k 3 base-O0.so base-O2.so
+    try "match: names are not looked at" match_names_unseen
+    try "match: the same bytes on one core" one_core
+    try "match: nothing left to match" match_empty
+    try "\$BINKIN_MODEL is used, and missed" environment_missing
+
+    if [ -n "${CLI_LITTLE_MEMORY-}" ] && [ -z "${MESON_EXE_WRAPPER-}" ]; then
+        for threads in 1 2 40; do
+            try "little memory: match, threads $threads" little_memory match -t $threads base-O0.a base-O2.a
+        done
+        try "little memory: embed" little_memory embed -t 3 base-O0.so
 fi
 
 try "a missing file among many" missing_among_many
@@ -416,7 +484,7 @@ try "functions: needs no model for any architecture" untrained_functions
 try "no function of the name" no_function
 try "no function at the address" no_address
 try "a full disk is told" full_disk
-
+else
 try "dataset: labels from the layout" dataset_layout
 try "dataset: a table says the same" dataset_manifest
 try "dataset: ... and one with named columns" dataset_columns
@@ -442,6 +510,13 @@ try "train model: SIGINT leaves the checkpoint" train_interrupted
 try "train model: --resume ends at the same bytes" train_resumed
 try "train model: foreign word vectors" train_foreign
 try "train model: --half" train_half
+try "train calibrate: a table, and a model that knows it" calibrate
+try "train calibrate: the number of threads changes nothing; JSON" calibrate_json
+try "train calibrate: the model's own file" calibrate_in_place
+try "train calibrate: judged, with its diagram" calibrate_judged
+try "train calibrate: nothing to judge" calibrate_judge_none
+try "train calibrate: --judge writes nothing" wrong 'writes no model' train calibrate --judge -o x.bkm -m cal.bkm layout.data
+try "compare: probability and expected false matches" compare_calibrated
 try "eval" eval_model
 try "eval: JSON" eval_json
 try "eval: axes, and what is skipped, in JSON" eval_axes
@@ -457,4 +532,16 @@ try "eval: gnuplot fails" eval_plot_broken
 [ -n "${MESON_EXE_WRAPPER-}" ] || try "eval: no gnuplot" eval_plot_missing
 try "eval: not a data set" eval_foreign
 try "match with the trained model" trained_matches
+try "train model: kind graph" graph_train
+try "train model: kind graph looks at no words" graph_words
+try "train model: kind fused looks at words" fused_no_words
+try "train model: branches" graph_branches
+try "info: a graph model" graph_info
+try "info: a model of words" graph_info_others
+try "embed with a graph model: several processors, any number of threads" graph_embed
+try "match with a graph model" graph_match
+try "compare with a graph model" graph_compare
+try "embed with a graph model: an architecture it was not trained for" graph_untrained
+try "eval: a graph model" graph_eval
+fi
 echo "1..$n"

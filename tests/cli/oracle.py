@@ -86,7 +86,7 @@ def truth(binkin, a, b, min_blocks):
         return [(set(map(source_name, f["names"])), v) for f, v in vectors(binkin, path)
                 if many[f["addr"]] >= min_blocks]
     queries, pool = side(a), side(b)
-    said = records(binkin, "match", "--truth", "--json", "-k", "3", "--min-blocks", str(min_blocks), a, b)[-1]
+    said = records(binkin, "match", "--no-neighbours", "--truth", "--json", "-k", "3", "--min-blocks", str(min_blocks), a, b)[-1]
     agree("members", list(said), ["queries", "pool", "recall_at_1", "recall_at_10", "mrr_at_10", "min_blocks"])
     agree("pool", said["pool"], len(pool))
     agree("min_blocks", said["min_blocks"], min_blocks)
@@ -103,6 +103,41 @@ def truth(binkin, a, b, min_blocks):
         high, low = (sum(gain(r[i]) for r in ranks) / len(ranks) for i in (0, 1))
         if not low - 1e-6 <= said[key] <= high + 1e-6:
             sys.exit("%s: %r is not in [%r, %r]" % (key, said[key], low, high))
+
+
+def call_graph(path):
+    """{name: names of what it calls or jumps to in other functions} by objdump, and the names that stand for several functions"""
+    called, twice, name, target = {}, set(), "", None
+    for line in run("objdump", "-dr", "--no-show-raw-insn", path).splitlines():
+        moved = re.search(r"\sR_\S+\t([^\s+-]+)", line)
+        if target and moved:
+            target = moved[1]  # the field is still empty, and what objdump reads there is not the target
+        if target and name in called:
+            called[name].add(target)
+        target = None
+        if head := re.match(r"[0-9a-f]+ <(.*)>:$", line):
+            name = head[1]
+            twice |= {name} & set(called)
+            if "@plt" not in name and ".cold" not in name:
+                called.setdefault(name, set())
+        elif branch := re.match(r"\s*[0-9a-f]+:\t(?:call|j|bl?\s|b\.|cb|tb).*<([^>+@]+)(@plt)?(\+0x[0-9a-f]+)?>", line):
+            target = branch[1] if not branch[3] or path.endswith(".o") or path.endswith(".a") else None
+    return {f: {g for g in targets if g != f and ".cold" not in g} for f, targets in called.items()}, twice
+
+
+def neighbours(binkin, path):
+    """Callers, callees and imports of each function, against objdump: through stubs, and between the members of an archive."""
+    called, twice = call_graph(path)
+    n = 0
+    for r in records(binkin, "match", "--json", "--min-blocks", "1", path, path):
+        names = set(r["query"]["names"])
+        callees = set().union(*(called.get(f, set()) for f in names)) - names
+        callers = {f for f, targets in called.items() if targets & names} - names
+        if not names or (names | callees | callers) & twice:
+            continue
+        agree("neighbours of %s" % names, r["neighbours"], len(callees) + len(callers))
+        n += r["neighbours"] > 0
+    agree("functions with neighbours", n > 30, True)
 
 
 def npy(binkin, path):
@@ -141,7 +176,7 @@ def main():
     args = sys.argv[2:]
     if sys.argv[1] == "truth":
         args[3] = int(args[3])
-    {"nm": nm, "insns": insns, "compare": compare, "truth": truth, "npy": npy, "interrupt": interrupt}[sys.argv[1]](*args)
+    {"nm": nm, "insns": insns, "compare": compare, "truth": truth, "neighbours": neighbours, "npy": npy, "interrupt": interrupt}[sys.argv[1]](*args)
 
 
 main()

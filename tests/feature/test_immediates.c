@@ -71,8 +71,30 @@ static void as_the_source_says(void **state)
     }
 }
 
+/* mov eax, 0x2000 where a section is: an address in an executable that cannot move, a number in one that can. */
+static void only_fixed_addresses_are_addresses(void **state)
+{
+    struct bk_section section = {.name = ".data", .addr = 0x1000, .size = 0x2000, .alloc = true};
+    struct bk_span span = {0x1000, 0x3000, 0};
+    struct bk_image img = {.arch = BK_ARCH_AMD64,
+                           .kind = BK_IMAGE_EXEC,
+                           .n_sections = 1,
+                           .sections = &section,
+                           .n_spans = 1,
+                           .spans = &span};
+    struct bk_operand ops[2] = {{.kind = BK_OP_REG, .reg = "eax"}, {.kind = BK_OP_IMM, .value = 0x2000}};
+    struct bk_insn insn = {.mnemonic = "mov", .operands = ops, .n_operands = 2, .size = 5};
+    int64_t out[BK_MAX_OPERANDS];
+    (void)state;
+    assert_int_equal(bk_insn_immediates(out, &img, &insn), 1);
+    assert_int_equal(out[0], 0x2000);
+    img.fixed = true;
+    assert_int_equal(bk_insn_immediates(out, &img, &insn), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_source_says)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_source_says),
+                                       cmocka_unit_test(only_fixed_addresses_are_addresses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -310,6 +310,12 @@ static void touch_image(const struct bk_image *img)
     }
     for (size_t i = 1; i < img->n_marks; i++)
         assert_true(img->marks[i - 1].addr < img->marks[i].addr);
+    for (size_t i = 0; i < img->n_imports; i++) {
+        assert_true(img->imports[i].name[0] != '\0');
+        assert_true(i == 0 || img->imports[i - 1].addr < img->imports[i].addr);
+    }
+    for (size_t i = 1; i < img->n_forwards; i++)
+        assert_true(img->forwards[i - 1].addr < img->forwards[i].addr);
 }
 
 void test_touch(const struct bk_image_file *f)

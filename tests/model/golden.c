@@ -149,3 +149,72 @@ double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_r
     free(df);
     return loss;
 }
+
+static double *find(const struct golden *g, size_t *n, const char *prefix, const char *name)
+{
+    double *v = golden_find(g, n, "%s/%s", prefix, name);
+    if (!v)
+        fail_msg("no record %s/%s", prefix, name);
+    return v;
+}
+
+static void *take(struct bk_arena *a, size_t n, size_t size)
+{
+    void *p = bk_arena_alloc(a, n + 1, size);
+    assert_non_null(p);
+    return p;
+}
+
+bk_real *golden_reals(struct bk_arena *a, const struct golden *g, size_t *n, const char *prefix, const char *name)
+{
+    double *v = find(g, n, prefix, name);
+    bk_real *out = take(a, *n, sizeof *out);
+    for (size_t i = 0; i < *n; i++)
+        out[i] = (bk_real)v[i];
+    free(v);
+    return out;
+}
+
+uint32_t *golden_ids(struct bk_arena *a, const struct golden *g, size_t *n, const char *prefix, const char *name)
+{
+    double *v = find(g, n, prefix, name);
+    uint32_t *out = take(a, *n, sizeof *out);
+    for (size_t i = 0; i < *n; i++)
+        out[i] = (uint32_t)v[i];
+    free(v);
+    return out;
+}
+
+struct bk_graph golden_graph(struct bk_arena *a, const struct golden *g, const char *prefix)
+{
+    size_t n, m;
+    struct bk_graph out = {0};
+    const uint32_t *insns = golden_ids(a, g, &n, prefix, "insns"), *edges = golden_ids(a, g, &m, prefix, "edges");
+    uint16_t *counts = take(a, n, sizeof *counts);
+    struct bk_graph_edge *e = take(a, m / 3, sizeof *e);
+    for (size_t k = 0; k < n; k++)
+        counts[k] = (uint16_t)insns[k];
+    for (size_t k = 0; k < m / 3; k++)
+        e[k] = (struct bk_graph_edge){(uint16_t)edges[3 * k], (uint16_t)edges[3 * k + 1], (uint16_t)edges[3 * k + 2]};
+    out.n_nodes = (uint32_t)n;
+    out.n_edges = (uint32_t)(m / 3);
+    out.insns = counts;
+    out.edges = e;
+    out.forms = golden_ids(a, g, &n, prefix, "forms");
+    out.neutral = golden_ids(a, g, &n, prefix, "neutral");
+    const uint32_t *sizes = golden_ids(a, g, &n, prefix, "sizes");
+    out.n_insns = sizes[0];
+    out.n_callees = sizes[1];
+    return out;
+}
+
+void assert_golden(const struct golden *g, const bk_real *x, size_t count, double limit, const char *prefix,
+                   const char *name)
+{
+    size_t n;
+    double *v = find(g, &n, prefix, name);
+    assert_int_equal(n, count);
+    for (size_t i = 0; i < n; i++)
+        assert_near((double)x[i], v[i], limit, name, i);
+    free(v);
+}

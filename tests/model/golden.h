@@ -1,4 +1,4 @@
-/* The cases in tests/fixtures/net/golden.bin; for tests alone. */
+/* The cases in tests/fixtures/net/golden.bin, and what the other files there have in common; for tests alone. */
 #ifndef BK_TEST_GOLDEN_H
 #define BK_TEST_GOLDEN_H
 
@@ -28,5 +28,14 @@ void net_case_free(struct net_case *c);
 double net_case_loss(const struct net_case *c, bk_real *f, double *penalty, bk_real *grads, bk_real *word_grads);
 /* word_grads (n_words x d) = g, zero elsewhere. */
 void net_case_spread(const struct net_case *c, bk_real *word_grads, const struct bk_word_grads *g);
+
+/* The record PREFIX/NAME, which must be there, in the arena. */
+bk_real *golden_reals(struct bk_arena *a, const struct golden *g, size_t *n, const char *prefix, const char *name);
+uint32_t *golden_ids(struct bk_arena *a, const struct golden *g, size_t *n, const char *prefix, const char *name);
+/* A function of make_graph_branch.py: the records PREFIX/insns, forms, neutral, edges and sizes. */
+struct bk_graph golden_graph(struct bk_arena *a, const struct golden *g, const char *prefix);
+/* x is the record PREFIX/NAME, up to `limit`. */
+void assert_golden(const struct golden *g, const bk_real *x, size_t count, double limit, const char *prefix,
+                   const char *name);
 
 #endif

@@ -282,9 +282,9 @@ struct problem {
     const bk_real *coef; /* the loss is the sum of coef f */
 };
 
-static uint32_t *find_ids(size_t *n, const char *name)
+static uint32_t *find_ids(size_t *n, const char *prefix, const char *name)
 {
-    const bk_real *v = find_reals(n, "graph/", name);
+    const bk_real *v = find_reals(n, prefix, name);
     uint32_t *out = take(*n, sizeof *out);
     for (size_t i = 0; i < *n; i++)
         out[i] = (uint32_t)v[i];
@@ -295,7 +295,7 @@ static void problem_load(struct problem *p)
 {
     size_t n, dims[6];
     struct raw raw;
-    const uint32_t *d = find_ids(&n, "dims");
+    const uint32_t *d = find_ids(&n, "graph/", "dims");
     for (size_t i = 0; i < 6; i++)
         dims[i] = d[i];
     net_make(&p->net, dims);
@@ -303,8 +303,8 @@ static void problem_load(struct problem *p)
         p->net.w[k] = find_reals(&n, "graph/param/", names[k]);
         assert_int_equal(n, p->net.size[k]);
     }
-    raw.nodes = find_ids(&raw.functions, "nodes");
-    raw.edge = (uint32_t(*)[4])find_ids(&n, "edge");
+    raw.nodes = find_ids(&raw.functions, "graph/", "nodes");
+    raw.edge = (uint32_t(*)[4])find_ids(&n, "graph/", "edge");
     raw.n_edges = n / 4;
     const bk_real *bag = find_reals(&n, "graph/", "bag");
     raw.n_bag = n / 4;
@@ -632,39 +632,44 @@ static void test_branches(void **state)
 
 /* ---- losses over labels ---- */
 
-typedef double labels_fn(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n, double parameter,
-                         bk_real *scratch);
+typedef double labels_fn(bk_real *df, const bk_real *f, size_t o, const uint32_t *label, size_t n,
+                         const struct bk_memory *memory, double parameter, bk_real *scratch);
 
 struct labels {
     labels_fn *loss;
     size_t n, o;
     bk_real *f, *scratch;
     double parameter;
-    uint32_t label[8];
+    uint32_t *label;
+    struct bk_memory *memory;
 };
 
 static double labels_loss(void *ctx)
 {
     const struct labels *p = ctx;
     bk_real df[64] = {0};
-    return p->loss(df, p->f, p->o, p->label, p->n, p->parameter, p->scratch);
+    return p->loss(df, p->f, p->o, p->label, p->n, p->memory, p->parameter, p->scratch);
 }
 
-static void check_labels(labels_fn *loss, const char *prefix)
+static struct bk_memory memory_new(size_t o, size_t cap)
 {
-    struct labels p = {.loss = loss};
+    return (struct bk_memory){.f = reals(cap * o), .label = take(cap, sizeof(uint32_t)), .o = o, .cap = cap};
+}
+
+static void check_labels(labels_fn *loss, struct bk_memory *memory, const char *prefix)
+{
+    struct labels p = {.loss = loss, .memory = memory};
     size_t n;
-    const bk_real *dims = find_reals(&n, "labels/", "dims"), *label = find_reals(&n, "labels/", "label");
-    assert_int_equal(n, 8);
-    for (size_t i = 0; i < n; i++)
-        p.label[i] = (uint32_t)label[i];
+    const bk_real *dims = find_reals(&n, "labels/", "dims");
     p.n = (size_t)dims[0];
     p.o = (size_t)dims[1];
     p.f = find_reals(&n, "labels/", "f");
+    p.label = find_ids(&n, "labels/", "label");
+    assert_int_equal(n, p.n);
     p.parameter = (double)find_reals(&n, prefix, "parameter")[0];
-    p.scratch = reals(bk_labels_scratch(p.n, p.o));
+    p.scratch = reals(bk_labels_scratch(p.n, memory ? memory->n : 0, p.o));
     bk_real *df = reals(p.n * p.o);
-    bk_real value = (bk_real)p.loss(df, p.f, p.o, p.label, p.n, p.parameter, p.scratch);
+    bk_real value = (bk_real)p.loss(df, p.f, p.o, p.label, p.n, memory, p.parameter, p.scratch);
     assert_golden(&value, 1, tol, prefix, "loss");
     assert_golden(df, p.n * p.o, 5 * tol, prefix, "grad");
     check_numbers(labels_loss, &p, p.f, df, p.n * p.o, prefix);
@@ -673,8 +678,53 @@ static void check_labels(labels_fn *loss, const char *prefix)
 static void test_labels_golden(void **state)
 {
     (void)state;
-    check_labels(bk_supcon_loss, "supcon/");
-    check_labels(bk_triplet_loss, "triplet/");
+    check_labels(bk_supcon_loss, NULL, "supcon/");
+    check_labels(bk_triplet_loss, NULL, "triplet/");
+}
+
+/* The batch itself is pushed first, so that a row which stayed too long, or fell out too early, shows in the loss. */
+static void test_memory_golden(void **state)
+{
+    size_t n, rows, o = (size_t)find_reals(&n, "labels/", "dims")[1];
+    const bk_real *batch = find_reals(&n, "labels/", "f"), *past = find_reals(&n, "labels/", "memory");
+    const uint32_t *batch_label = find_ids(&n, "labels/", "label"), *label = find_ids(&rows, "labels/", "memory_label");
+    struct bk_memory memory = memory_new(o, rows);
+    (void)state;
+    check_labels(bk_supcon_loss, &memory, "supcon/");
+    bk_memory_push(&memory, batch, batch_label, n);
+    bk_memory_push(&memory, past, label, 1);
+    bk_memory_push(&memory, past + o, label + 1, rows - 1);
+    assert_int_equal(memory.n, rows);
+    check_labels(bk_supcon_loss, &memory, "supcon_memory/");
+    check_labels(bk_triplet_loss, &memory, "triplet_memory/");
+}
+
+/* The memory holds the last rows that were pushed, whatever the pushes were, at unit length. */
+static void test_memory_is_a_queue(void **state)
+{
+    enum { O = 3, CAP = 10, ROWS = 60 };
+    struct bk_memory m = memory_new(O, CAP);
+    struct bk_rng rng;
+    uint32_t label[ROWS];
+    bk_real *f = reals(ROWS * O);
+    (void)state;
+    bk_rng_seed(&rng, 4, 0);
+    random_reals(f, ROWS * O, &rng, 2);
+    for (uint32_t i = 0; i < ROWS; i++)
+        label[i] = i;
+    for (size_t at = 0, step = 0; at + step <= ROWS; at += step, step = (step * 5 + 3) % 14) {
+        bk_memory_push(&m, f + at * O, label + at, step);
+        const size_t end = at + step, expect = end < CAP ? end : CAP;
+        assert_int_equal(m.n, expect);
+        bool seen[ROWS] = {false};
+        for (size_t i = 0; i < m.n; i++) {
+            const bk_real *row = m.f + i * O, *from = f + m.label[i] * O;
+            assert_true(m.label[i] + expect >= end && m.label[i] < end && !seen[m.label[i]]);
+            seen[m.label[i]] = true;
+            assert_near(dot(row, row, O), 1, tol, "length", i);
+            assert_near(dot(row, from, O), sqrt(dot(from, from, O)), tol, "direction", i);
+        }
+    }
 }
 
 /* Nobody alike: no loss; all alike: no negative; zero vectors have no gradient; what is no number stays none. */
@@ -683,22 +733,51 @@ static void test_labels_edges(void **state)
     static labels_fn *const losses[2] = {bk_supcon_loss, bk_triplet_loss};
     const bk_real f[8] = {1, 2, -2, 1, 0, 0, 3, 1};
     const uint32_t other[4] = {4, 5, 6, 7}, same[4] = {4, 4, 4, 4}, pairs[4] = {4, 5, 5, 4};
+    struct bk_memory m = memory_new(2, 4);
     (void)state;
     for (int k = 0; k < 2; k++) {
         bk_real df[8] = {0}, scratch[64], bad[8];
-        assert_true(bk_labels_scratch(4, 2) <= 64);
-        assert_true(losses[k](df, f, 2, other, 4, 0.5, scratch) == 0);
-        assert_true(losses[k](df, f, 2, same, 1, 0.5, scratch) == 0);
+        assert_true(bk_labels_scratch(4, 4, 2) <= 64);
+        assert_true(losses[k](df, f, 2, other, 4, NULL, 0.5, scratch) == 0);
+        assert_true(losses[k](df, f, 2, same, 1, NULL, 0.5, scratch) == 0);
         for (size_t i = 0; i < 8; i++)
             assert_true(df[i] == 0);
-        double all = losses[k](df, f, 2, same, 4, 0.5, scratch);
+        double all = losses[k](df, f, 2, same, 4, NULL, 0.5, scratch);
         assert_true(k == 0 ? all > 0 : all == 0);
         memset(df, 0, sizeof df);
-        assert_true(losses[k](df, f, 2, pairs, 4, 0.5, scratch) > 0);
+        assert_true(losses[k](df, f, 2, pairs, 4, NULL, 0.5, scratch) > 0);
         assert_true(df[0] != 0 && df[4] == 0 && df[5] == 0);
         memcpy(bad, f, sizeof bad);
         bad[3] = NAN;
-        assert_true(isnan(losses[k](df, bad, 2, pairs, 4, 0.5, scratch)));
+        assert_true(isnan(losses[k](df, bad, 2, pairs, 4, NULL, 0.5, scratch)));
+
+        /* one row and a memory that has its label and another one: an anchor like any other */
+        m.n = m.next = 0;
+        bk_memory_push(&m, f, pairs + 2, 2);
+        assert_true(losses[k](df, f + 6, 2, same, 1, &m, 0.5, scratch) > 0);
+    }
+}
+
+/* ---- averages ---- */
+
+/* NumPy's numbers; and parts of the range, in any order, are the whole. */
+static void test_average(void **state)
+{
+    size_t n_params, n_y;
+    const double decay = (double)find_reals(&n_y, "average/", "decay")[0];
+    const bk_real *params = find_reals(&n_params, "average/", "params"), *y = find_reals(&n_y, "average/", "y");
+    const size_t n = n_params - n_y;
+    bk_real *whole = reals(n), *parts = reals(n);
+    (void)state;
+    memcpy(whole, params, n * sizeof *whole);
+    memcpy(parts, params, n * sizeof *parts);
+    for (uint64_t step = 1; step <= n_y / n; step++) {
+        bk_average(whole, params + step * n, 0, n, step, decay);
+        bk_average(parts, params + step * n, 2, n - 2, step, decay);
+        bk_average(parts, params + step * n, 0, 2, step, decay);
+        assert_memory_equal(whole, parts, n * sizeof *whole);
+        for (size_t i = 0; i < n; i++)
+            assert_near((double)whole[i], (double)y[(step - 1) * n + i], tol, "average", i);
     }
 }
 
@@ -706,9 +785,10 @@ int main(int argc, char **argv)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(test_graph_golden),  CASE(test_graph_gradients), CASE(test_function_alone), CASE(test_large_gradients),
-        CASE(test_sparse),        CASE(test_sketch_golden),   CASE(test_sketch_theory),  CASE(test_branches),
-        CASE(test_labels_golden), CASE(test_labels_edges),
+        CASE(test_graph_golden),  CASE(test_graph_gradients), CASE(test_function_alone),    CASE(test_large_gradients),
+        CASE(test_sparse),        CASE(test_sketch_golden),   CASE(test_sketch_theory),     CASE(test_branches),
+        CASE(test_labels_golden), CASE(test_memory_golden),   CASE(test_memory_is_a_queue), CASE(test_labels_edges),
+        CASE(test_average),
     };
     golden_path = argc > 1 ? argv[1] : "graph.bin";
     return cmocka_run_group_tests(tests, NULL, NULL);

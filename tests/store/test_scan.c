@@ -348,6 +348,42 @@ static void refuses_and_shrugs(void **state)
     assert_int_equal(hit.index, 77);
 }
 
+/* Rows in groups that nothing tells apart, some a hair beside, against the plain count. */
+static void counts_what_nothing_tells_apart(void **state)
+{
+    (void)state;
+    enum { N = 600, DIM = 24, K = 3 };
+    struct bk_rng r = rng(31);
+    float *pool = unit_rows(&r, N, DIM);
+    for (size_t i = 0; i < N;
+         i++) { /* a third of the rows are one of ten; every other one of these 2e-6 or 5e-7 away from it */
+        if (bk_rng_below(&r, 3))
+            continue;
+        float *row = pool + i * DIM, turn = (float)(bk_rng_below(&r, 4) < 2 ? 0 : bk_rng_below(&r, 2) ? 7e-3 : 3e-3);
+        memcpy(row, pool + bk_rng_below(&r, 10) * DIM, DIM * sizeof *row);
+        float x = row[0], y = row[1];
+        row[0] = x - turn * y;
+        row[1] = y + turn * x;
+    }
+    struct bk_hit hits[N * K];
+    uint32_t n_same[2][N];
+    assert_int_equal(bk_scan_top(hits, pool, N, pool, N, DIM, K, NULL, NULL, 2, NULL), BK_OK);
+    hits[5 * K].index = UINT32_MAX;
+    for (unsigned t = 0; t < 2; t++)
+        assert_int_equal(bk_scan_same(n_same[t], hits, N, K, pool, N, DIM, 1 + 2 * t, NULL), BK_OK);
+    assert_memory_equal(n_same[0], n_same[1], sizeof n_same[0]);
+    size_t many = 0;
+    for (size_t q = 0; q < N; q++) {
+        uint32_t expected = 0, best = hits[q * K].index;
+        for (size_t i = 0; i < N && best != UINT32_MAX; i++)
+            expected += i == best || inner(pool + best * DIM, pool + i * DIM, DIM) >= 1 - 1e-6;
+        assert_int_equal(n_same[0][q], expected);
+        many += expected > 1;
+    }
+    assert_true(many > N / 6);
+    free(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +398,7 @@ int main(void)
         cmocka_unit_test(scores_stay_cosines),
         cmocka_unit_test(refuses_and_shrugs),
         cmocka_unit_test(every_table_gives_the_promised_bits),
+        cmocka_unit_test(counts_what_nothing_tells_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,6 +82,9 @@ static void assert_same_info(const struct bk_dataset_info *a, const struct bk_da
         {a->has_graph, b->has_graph},
         {a->n_forms, b->n_forms},
         {a->n_edges, b->n_edges},
+        {a->has_items, b->has_items},
+        {a->n_items, b->n_items},
+        {a->n_with_items, b->n_with_items},
         {a->n_sources, b->n_sources},
         {a->n_with_source, b->n_with_source},
         {a->hash, b->hash},
@@ -205,8 +208,19 @@ static void check_graph(const struct bk_dataset *d, const struct bk_data_func *f
     assert_int_equal(f->n_callees, body->n_callees);
 }
 
+static void check_items(struct bk_items *items, const struct bk_dataset *d, const struct bk_data_func *f,
+                        const struct bk_image *img, const struct bk_body *body)
+{
+    assert_int_equal(bk_items_read(items, img, body, NULL), BK_OK);
+    assert_int_equal(f->n_items, items->n);
+    for (size_t k = 0; k < items->n; k++) {
+        assert_true(d->items[f->items[k]].hash == items->v[k].hash);
+        assert_int_equal(d->items[f->items[k]].kind, items->v[k].kind);
+    }
+}
+
 /* This program, whose functions call each other; callers are counted here from every function's own list. */
-static void graphs_are_those_of_the_code(void **state)
+static void graphs_and_items_are_those_of_the_code(void **state)
 {
     struct bk_labelled_file file = labelled(path.self, "?");
     struct bk_dataset *d = build(state, NULL, &file, 1, (struct bk_dataset_options){0});
@@ -214,6 +228,7 @@ static void graphs_are_those_of_the_code(void **state)
     struct bk_functions *f;
     struct bk_decoder *dec;
     const struct bk_body *body;
+    struct bk_items items = {0};
     assert_int_equal(bk_image_file_open(&img, path.self, NULL), BK_OK);
     assert_int_equal(bk_functions_find(&f, &img->images[0], NULL), BK_OK);
     assert_int_equal(bk_decoder_new(&dec, f, NULL), BK_OK);
@@ -231,6 +246,7 @@ static void graphs_are_those_of_the_code(void **state)
         const struct bk_data_func *df = &d->v[next++];
         assert_int_equal(bk_decoder_body(&body, dec, i, NULL), BK_OK);
         check_graph(d, df, body);
+        check_items(&items, d, df, &img->images[0], body);
         assert_int_equal(df->n_callers, callers[i]);
         called += df->n_callers > 1;
         edges += df->n_edges;
@@ -240,6 +256,7 @@ static void graphs_are_those_of_the_code(void **state)
     assert_int_equal(next, d->n);
     assert_int_equal(edges, d->info.n_edges);
     assert_true(called > 10 && branches > 100);
+    bk_items_done(&items);
     free(callers);
     bk_decoder_free(dec);
     bk_functions_free(f);
@@ -306,6 +323,55 @@ static void immediates_are_numbered(void **state)
     for (size_t i = 0; i < d->n_immediates; i++)
         for (size_t k = 0; k < i; k++)
             assert_true(d->immediates[i] != d->immediates[k]);
+    bk_dataset_close(d);
+}
+
+static void items_are_numbered(void **state)
+{
+    struct bk_labelled_file files[] = {labelled(path.self, "?"), labelled(path.archive, "?")};
+    struct bk_dataset *d = build(state, NULL, files, 2, (struct bk_dataset_options){0});
+    size_t next = 0, with = 0, of_kind[BK_ITEM_KINDS] = {0};
+    for (size_t i = 0; i < d->n; i++) {
+        with += d->v[i].n_items > 0;
+        for (size_t k = 0; k < d->v[i].n_items; k++) { /* numbered as they are first used, and all are */
+            assert_true(d->v[i].items[k] <= next);
+            next += d->v[i].items[k] == next;
+            of_kind[d->items[d->v[i].items[k]].kind]++;
+        }
+    }
+    assert_int_equal(next, d->n_items);
+    assert_int_equal(with, d->info.n_with_items);
+    for (size_t i = 0; i < BK_ITEM_KINDS; i++)
+        assert_true(of_kind[i] > 10);
+    for (size_t i = 0; i < d->n_items; i++)
+        for (size_t k = 0; k < i; k++)
+            assert_true(d->items[i].hash != d->items[k].hash);
+    bk_dataset_close(d);
+}
+
+static uint64_t constant_hash(uint64_t x)
+{
+    uint8_t bytes[8] = {(uint8_t)x, (uint8_t)(x >> 8)};
+    return bk_hash64(bytes, sizeof bytes) + BK_ITEM_IMMEDIATE * BK_ITEM_SALT;
+}
+
+/* tests/fixtures/train/items.s: 1,200 constants from 2 on, none, and the last and the first of them. */
+static void many_items_are_cut(void **state)
+{
+    struct bk_labelled_file file = labelled(FIXTURES "/items.o", "?");
+    struct bk_dataset *d = build(state, NULL, &file, 1, (struct bk_dataset_options){0});
+    assert_int_equal(d->n, 3);
+    assert_int_equal(d->n_items, BK_DATA_MAX_ITEMS + 1);
+    assert_int_equal(d->v[0].n_items, BK_DATA_MAX_ITEMS);
+    for (uint32_t i = 0; i < BK_DATA_MAX_ITEMS; i++) {
+        assert_int_equal(d->v[0].items[i], i);
+        assert_true(d->items[i].hash == constant_hash(i + 2) && d->items[i].kind == BK_ITEM_IMMEDIATE);
+    }
+    assert_int_equal(d->v[1].n_items, 0);
+    assert_int_equal(d->v[2].n_items, 2);
+    assert_int_equal(d->v[2].items[0], BK_DATA_MAX_ITEMS);
+    assert_true(d->items[BK_DATA_MAX_ITEMS].hash == constant_hash(1201));
+    assert_int_equal(d->v[2].items[1], 0);
     bk_dataset_close(d);
 }
 
@@ -446,6 +512,7 @@ static void format_1_1_is_read(void **state)
     assert_int_equal(d->n_immediates, 5);
     assert_true(d->has_immediates && info.has_immediates && info.n_with_source == 3);
     assert_true(!d->has_graph && !info.has_graph && info.n_forms == 0 && !d->forms && !d->neutral);
+    assert_true(!d->has_items && !info.has_items && d->n_items == 0 && d->v[0].n_items == 0 && !d->items);
     for (size_t i = 0; i < d->n; i++)
         assert_true(!d->v[i].forms && d->v[i].n_kept_blocks == 0 && d->v[i].n_edges == 0 && d->v[i].n_callers == 0);
     bk_dataset_close(d);
@@ -535,7 +602,7 @@ static void same_bytes_for_any_threads(void **state)
         struct bk_dataset_options opt = {.threads = threads};
         assert_int_equal(bk_dataset_build(&info, out, files, 3, &opt, NULL), BK_OK);
         assert_int_equal(info.n_failed_files, 0);
-        assert_true(info.n_functions > 100 && info.n_forms > 50 && info.n_edges > 500);
+        assert_true(info.n_functions > 100 && info.n_forms > 50 && info.n_edges > 500 && info.n_items > 500);
         size_t size;
         uint8_t *bytes = read_file(out, &size);
         if (first) {
@@ -590,11 +657,11 @@ static void a_bad_file_does_not_stop_the_rest(void **state)
 
 /* ---- the reader ---------------------------------------------------------- */
 
-static const char *const entries[] = {"info",          "words",  "strings",          "files",       "labels",
-                                      "functions",     "ids",    "immediate_counts", "sources",     "immediates",
-                                      "immediate_ids", "forms",  "form_ids",         "block_words", "edges",
-                                      "edge_counts",   "degrees"};
-#define N_ENTRIES 17
+static const char *const entries[] = {
+    "info",    "words",      "strings",       "files",      "labels",   "functions",   "ids",   "immediate_counts",
+    "sources", "immediates", "immediate_ids", "forms",      "form_ids", "block_words", "edges", "edge_counts",
+    "degrees", "items",      "item_ids",      "item_counts"};
+#define N_ENTRIES 20
 
 /* Bytes of the entries of a good file; written back with one of them changed. */
 struct parts {
@@ -704,7 +771,10 @@ enum {
     BLOCK_WORDS,
     EDGES,
     EDGE_COUNTS,
-    DEGREES
+    DEGREES,
+    ITEMS,
+    ITEM_IDS,
+    ITEM_COUNTS
 };
 
 static void wrong_sizes_are_refused(void **state)
@@ -712,7 +782,7 @@ static void wrong_sizes_are_refused(void **state)
     struct parts p = take_apart(state);
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK);
     for (size_t i = 0; i < N_ENTRIES; i++) {
-        bool newer = i == SOURCES || i == IMMEDIATES || i == FORMS; /* than 1.0 or 1.1 */
+        bool newer = i == SOURCES || i == IMMEDIATES || i == FORMS || i == ITEMS; /* than 1.0 or 1.1 */
         assert_int_equal(open_parts(&p, i), newer ? BK_OK : BK_EFORMAT);
         const size_t cuts[] = {1, 4, 8, 32, 40, p.n[i]};
         size_t whole = p.n[i];
@@ -741,7 +811,7 @@ static void wrong_numbers_are_refused(void **state)
                   {FUNCTIONS, 32, 0},  {FUNCTIONS, 32, 4},    {FUNCTIONS, 32, 8}, {FUNCTIONS, 32, 20},
                   {FUNCTIONS, 32, 16}, {IDS, 4, 0},           {INFO, 4, 24},      {INFO, 4, 28},
                   {COUNTS, 4, 0},      {IMMEDIATE_IDS, 4, 0}, {FORM_IDS, 4, 0},   {BLOCK_WORDS, 4, 0},
-                  {EDGES, 4, 0},       {EDGE_COUNTS, 4, 0}};
+                  {EDGES, 4, 0},       {EDGE_COUNTS, 4, 0},   {ITEM_IDS, 4, 0},   {ITEM_COUNTS, 4, 0}};
     struct parts p = take_apart(state);
     for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
         int e = fields[f].entry;
@@ -784,6 +854,57 @@ static void wrong_immediates_are_refused(void **state)
     set_u32(p.v[COUNTS], get_u32(p.v[COUNTS]) - 1); /* one number too many */
     assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
     parts_free(&p);
+}
+
+static void wrong_items_are_refused(void **state)
+{
+    struct parts p = take_apart(state);
+    assert_true(get_u32(p.v[ITEM_COUNTS]) > 1 && p.n[ITEMS] > 18);
+    uint8_t good[9];
+    memcpy(good, p.v[ITEMS], 9);
+    p.v[ITEMS][0] ^= 1; /* another hash is another item */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_OK);
+    p.v[ITEMS][8] = BK_ITEM_KINDS;
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    memcpy(p.v[ITEMS], p.v[ITEMS] + 9, 8); /* a hash twice, of whatever kind */
+    p.v[ITEMS][8] = (uint8_t)(p.v[ITEMS][17] ^ 1);
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    memcpy(p.v[ITEMS], good, 9);
+    set_u32(p.v[ITEM_IDS], get_u32(p.v[ITEM_IDS] + 4)); /* a function has an item twice */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    set_u32(p.v[ITEM_IDS], 0);
+    set_u32(p.v[ITEM_COUNTS], get_u32(p.v[ITEM_COUNTS]) - 1); /* one number too many */
+    assert_int_equal(open_parts(&p, N_ENTRIES), BK_EFORMAT);
+    parts_free(&p);
+}
+
+/* The first function with `n` items of its own. */
+static int open_with_items(void **state, uint32_t n)
+{
+    struct parts p = take_apart(state), changed = p;
+    uint32_t n_functions = (uint32_t)(p.n[ITEM_COUNTS] / 4);
+    changed.v[ITEMS] = calloc(n, 9);
+    changed.v[ITEM_IDS] = calloc(n, 4);
+    changed.v[ITEM_COUNTS] = calloc(n_functions, 4);
+    changed.n[ITEMS] = 9 * n;
+    changed.n[ITEM_IDS] = 4 * n;
+    set_u32(changed.v[ITEM_COUNTS], n);
+    for (uint32_t i = 0; i < n; i++) {
+        set_u32(changed.v[ITEMS] + 9 * i, i);
+        set_u32(changed.v[ITEM_IDS] + 4 * i, i);
+    }
+    int rc = open_parts(&changed, N_ENTRIES);
+    free(changed.v[ITEMS]);
+    free(changed.v[ITEM_IDS]);
+    free(changed.v[ITEM_COUNTS]);
+    parts_free(&p);
+    return rc;
+}
+
+static void a_function_has_a_thousand_items_at_most(void **state)
+{
+    assert_int_equal(open_with_items(state, BK_DATA_MAX_ITEMS), BK_OK);
+    assert_int_equal(open_with_items(state, BK_DATA_MAX_ITEMS + 1), BK_EFORMAT);
 }
 
 static void set_u16(uint8_t *at, uint32_t x)
@@ -1122,9 +1243,13 @@ int main(int argc, char **argv)
                                        TEST(source_files_are_spelled_one_way),
                                        TEST(wrong_labels_are_refused),
                                        TEST(shares_add_up),
-                                       TEST(graphs_are_those_of_the_code),
+                                       TEST(graphs_and_items_are_those_of_the_code),
                                        TEST(calls_are_counted),
                                        TEST(forms_are_numbered),
+                                       TEST(items_are_numbered),
+                                       TEST(many_items_are_cut),
+                                       TEST(wrong_items_are_refused),
+                                       TEST(a_function_has_a_thousand_items_at_most),
                                        TEST(many_forms_take_four_bytes),
                                        TEST(wrong_blocks_are_refused),
                                        TEST(wrong_numbers_of_blocks_are_refused),

@@ -268,15 +268,15 @@ struct small_model {
 static struct small_model *model_new(const struct toy *t, bool compat)
 {
     struct small_model *s = calloc(1, sizeof *s);
-    assert_true(bk_net_config_default(&s->m.net, "safe"));
-    s->m.net.d = 8;
-    s->m.net.u = 8;
-    s->m.net.a = 6;
-    s->m.net.r = 2;
-    s->m.net.e = 12;
-    s->m.net.n = 10;
-    s->m.net.max_insns = 12;
-    s->m.net.compat_safe = compat;
+    assert_true(bk_encoder_config_default(&s->m.cfg, "safe"));
+    s->m.cfg.net.d = 8;
+    s->m.cfg.net.u = 8;
+    s->m.cfg.net.a = 6;
+    s->m.cfg.net.r = 2;
+    s->m.cfg.net.e = 12;
+    s->m.cfg.net.n = 10;
+    s->m.cfg.net.max_insns = 12;
+    s->m.cfg.net.compat_safe = compat;
     strcpy(s->m.kind, "safe");
     s->m.archs = 1u << BK_ARCH_AMD64;
     s->words = bk_strtab_new();
@@ -286,14 +286,14 @@ static struct small_model *model_new(const struct toy *t, bool compat)
     for (uint32_t i = bk_strtab_count(t->words); i-- > 0;)
         if (i % 2)
             bk_strtab_intern(s->words, bk_strtab_str(t->words, i), strlen(bk_strtab_str(t->words, i)));
-    size_t n = (size_t)bk_strtab_count(s->words) * s->m.net.d;
+    size_t n = (size_t)bk_strtab_count(s->words) * s->m.cfg.net.d;
     s->vectors = calloc(n, sizeof *s->vectors);
     struct bk_rng rng;
     bk_rng_seed(&rng, 17, 0);
-    for (size_t i = s->m.net.d; i < n; i++)
+    for (size_t i = s->m.cfg.net.d; i < n; i++)
         s->vectors[i] = (float)(bk_rng_unit(&rng) - 0.5);
-    s->params = calloc(bk_net_n_params(&s->m.net), sizeof *s->params);
-    bk_net_init(s->params, &s->m.net, &rng);
+    s->params = calloc(bk_net_n_params(&s->m.cfg.net), sizeof *s->params);
+    bk_net_init(s->params, &s->m.cfg.net, &rng);
     s->m.words = s->words;
     s->m.word_vectors = s->vectors;
     s->m.params = s->params;
@@ -316,7 +316,7 @@ static void model_free(struct small_model *s)
 /* Both vectors of each function of the group, word by word through the model's vocabulary. */
 static float *plain_vectors(double *unknown, const struct toy *t, const struct bk_group *g, const struct bk_model *m)
 {
-    size_t dim = bk_net_outputs(&m->net), seen = 0;
+    size_t dim = bk_net_outputs(&m->cfg.net), seen = 0;
     float *v = calloc(g->n * 2 * dim, sizeof *v);
     *unknown = 0;
     for (size_t k = 0; k < g->n; k++) {
@@ -325,14 +325,14 @@ static float *plain_vectors(double *unknown, const struct toy *t, const struct b
         for (size_t i = 0; i < f->n_words; i++) {
             const char *word = bk_strtab_str(t->words, f->words[i]);
             ids[i] = bk_strtab_find(m->words, word, strlen(word));
-            if (i < m->net.max_insns)
+            if (i < m->cfg.net.max_insns)
                 *unknown += ids[i] == BK_STR_NONE;
             if (ids[i] == BK_STR_NONE)
                 ids[i] = 1;
         }
-        seen += f->n_words < m->net.max_insns ? f->n_words : m->net.max_insns;
-        struct bk_seq seq = {ids, f->n_words};
-        assert_int_equal(bk_model_embed_pairs(v + k * 2 * dim, m, &seq, 1, BK_FULL, 1, NULL, NULL, NULL), BK_OK);
+        seen += f->n_words < m->cfg.net.max_insns ? f->n_words : m->cfg.net.max_insns;
+        const struct bk_input in = {.words = {ids, f->n_words}};
+        assert_int_equal(bk_model_embed_pairs(v + k * 2 * dim, m, &in, 1, BK_FULL, 1, NULL, NULL, NULL), BK_OK);
     }
     *unknown /= (double)seen;
     return v;
@@ -361,7 +361,7 @@ static void judged_by_vectors(bool compat)
     assert_int_equal(bk_model_split(&ask.split, &s->m, &t->d, NULL), BK_OK);
     struct bk_trial *trial = draw(t, &ask);
     double unknown;
-    const struct plain p = {plain_vectors(&unknown, t, &trial->g, &s->m), bk_net_outputs(&s->m.net)};
+    const struct plain p = {plain_vectors(&unknown, t, &trial->g, &s->m), bk_net_outputs(&s->m.cfg.net)};
     const struct bk_judge_options opt = {.threads = 1};
     const struct bk_subject subject = {.model = &s->m};
     struct bk_judged r;
@@ -420,7 +420,7 @@ static void a_vector_that_is_no_number_is_refused(void **state)
     const struct bk_judge_options opt = {.threads = 1};
     struct bk_judged r;
     struct bk_error err;
-    for (size_t i = 0; i < bk_net_n_params(&s->m.net); i++)
+    for (size_t i = 0; i < bk_net_n_params(&s->m.cfg.net); i++)
         s->params[i] = NAN;
     struct bk_trial *trial = draw(t, &ask);
     assert_int_equal(bk_judge(&r, trial, &subject, &opt, &err), BK_EFORMAT);

@@ -1,62 +1,9 @@
 /* Training: it learns what is planted, threads and interruptions change no byte, and what does not belong together is refused. */
-#include "../base/temp_dir.h"
-#include "learn.h"
-#include "planted.h"
+#include "inputs.h"
+#include "training.h"
 
 #include <jansson.h>
 #include <math.h>
-
-#define MAX_EPOCHS 16
-
-struct seen {
-    struct bk_train_epoch epoch[MAX_EPOCHS];
-    size_t n, n_progress;
-};
-
-static void on_epoch(void *ctx, const struct bk_train_epoch *e)
-{
-    struct seen *s = ctx;
-    s->epoch[s->n++] = *e;
-}
-
-static void on_progress(void *ctx, const char *what, size_t done, size_t total)
-{
-    struct seen *s = ctx;
-    assert_true(done <= total);
-    assert_non_null(strstr(what, "loss"));
-    s->n_progress++;
-}
-
-/* Word vectors of the whole set at "v". */
-static char *make_vectors(void **state, const struct bk_dataset *d)
-{
-    char *path = temp_path(state, "v");
-    struct bk_error err;
-    struct bk_i2v_options opt = {.dim = 16, .window = 3, .min_count = 1, .epochs = 4, .subsample = -1, .seed = 1};
-    assert_int_equal(bk_i2v_train(NULL, path, d, &opt, &err), BK_OK);
-    return path;
-}
-
-static struct bk_train_options small_options(struct seen *s)
-{
-    return (struct bk_train_options){.kind = "mffa",
-                                     .aff = "q", /* the small branch: these tests are about the loop */
-                                     .epochs = 2,
-                                     .batch = 32,
-                                     .seed = 3,
-                                     .threads = 2,
-                                     .split = {BK_SPLIT_SOURCE, 3, 1, 1, 2},
-                                     .on_epoch = on_epoch,
-                                     .progress = on_progress,
-                                     .ctx = s};
-}
-
-static int train(const struct bk_dataset *d, const char *vectors, const char *out, struct bk_train_options opt,
-                 struct bk_error *err)
-{
-    *err = (struct bk_error){0};
-    return bk_train(out, d, vectors, &opt, err);
-}
 
 /* Of two functions of unseen labels the model tells the kin: in both losses, and with the whole of both networks. */
 static void test_learns(void **state)
@@ -105,7 +52,7 @@ static void test_learns(void **state)
         assert_int_equal(json_integer_value(json_object_get(j, "epochs")), 4);
         assert_int_equal(json_array_size(json_object_get(j, "history")), 4);
         assert_string_equal(json_string_value(json_object_get(json_object_get(j, "training"), "loss")), how[i].loss);
-        assert_true(m->net.compat_safe == (strcmp(how[i].compat, "safe") == 0));
+        assert_true(m->cfg.net.compat_safe == (strcmp(how[i].compat, "safe") == 0));
         json_decref(j);
         bk_model_close(m);
     }
@@ -154,8 +101,9 @@ static void first_batch(void **state, bool compat)
     struct bk_batch b = {0};
     struct bk_model *m;
     uint8_t *part = calloc(p->d.n, 1);
-    uint32_t *map = calloc(bk_strtab_count(p->d.words), sizeof *map), ids[200][PLANTED_LONGEST];
+    uint32_t func[200];
     struct bk_seq seq[200];
+    struct bk_inputs in;
     assert_int_equal(bk_model_open(&m, out, &err), BK_OK);
     assert_int_equal(bk_vectors_open(&v, vectors, &err), BK_OK);
     assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
@@ -163,23 +111,21 @@ static void first_batch(void **state, bool compat)
     assert_int_equal(bk_epoch_init(&e, &g, 200, opt.seed, 0, &err), BK_OK);
     assert_int_equal(bk_batch_draw(&b, &e, 0, 100, &err), BK_OK);
     assert_int_equal(b.n_funcs, 200);
-    bk_words_map(map, &p->d, v.words);
-    for (size_t i = 0; i < 200; i++) {
-        const struct bk_data_func *f = &p->d.v[g.v[b.func[i]]];
-        for (size_t k = 0; k < f->n_words; k++)
-            ids[i][k] = map[f->words[k]];
-        seq[i] = (struct bk_seq){ids[i], f->n_words}; /* the pass looks at the first max_insns */
-    }
+    for (size_t i = 0; i < 200; i++)
+        func[i] = g.v[b.func[i]];
+    assert_int_equal(bk_inputs_make(&in, &p->d, func, 200, m, &err), BK_OK);
+    for (size_t i = 0; i < 200; i++)
+        seq[i] = in.v[i].words;
     struct bk_pass *pass;
     struct bk_prepared *w;
-    size_t o = bk_net_outputs(&m->net), row = o * bk_net_sides(&m->net);
+    size_t o = bk_net_outputs(&m->cfg.net), row = o * bk_net_sides(&m->cfg.net);
     float *f = calloc(200, row * sizeof *f), weight[200] = {0};
     double penalty, loss = 0;
     assert_int_equal(row, compat ? 2 * o : o);
     for (size_t i = 0; i < b.n_pairs; i++)
         weight[b.right[i]]++;
-    assert_int_equal(bk_pass_new(&pass, &m->net, &err), BK_OK);
-    assert_int_equal(bk_prepared_new(&w, &m->net, BK_FULL, false, &err), BK_OK);
+    assert_int_equal(bk_pass_new(&pass, &m->cfg.net, &err), BK_OK);
+    assert_int_equal(bk_prepared_new(&w, &m->cfg.net, BK_FULL, false, &err), BK_OK);
     bk_prepare(w, m->params, 1);
     assert_int_equal(bk_pass_forward(pass, f, w, v.v, bk_strtab_count(v.words), seq, 200, false, compat ? weight : NULL,
                                      &penalty, &err),
@@ -195,8 +141,8 @@ static void first_batch(void **state, bool compat)
     bk_group_done(&g);
     bk_vectors_done(&v);
     bk_model_close(m);
+    bk_inputs_done(&in);
     free(f);
-    free(map);
     free(part);
     free(vectors);
     free(out);
@@ -213,16 +159,6 @@ static void test_first_batch_compat(void **state)
     first_batch(state, true);
 }
 
-static void assert_same_file(const char *a, const char *b)
-{
-    size_t n, m;
-    uint8_t *x = read_file(a, &n), *y = read_file(b, &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 /* The best AUC that is told, from the model, which is of that epoch, and the definition: the share of (similar, dissimilar) pairs of pairs in
  * the right order. */
 static void test_validation(void **state)
@@ -237,9 +173,8 @@ static void test_validation(void **state)
         struct bk_group g;
         struct bk_pairs pairs;
         struct bk_train_options opt = small_options(&seen);
+        struct bk_inputs in;
         uint8_t *part = calloc(p->d.n, 1);
-        uint32_t *map = calloc(bk_strtab_count(p->d.words), sizeof *map),
-                 *ids = calloc(p->d.n, sizeof(uint32_t[PLANTED_LONGEST]));
         opt.aff = "none";
         opt.compat = compat ? "safe" : NULL;
         opt.vectors = "trainable";
@@ -254,18 +189,11 @@ static void test_validation(void **state)
         assert_int_equal(bk_split_parts(part, &p->d, &opt.split, &err), BK_OK);
         assert_int_equal(bk_group_init(&g, &p->d, part, BK_PART_VALIDATION, 0, &err), BK_OK);
         assert_int_equal(bk_pairs_fixed(&pairs, &g, 0, opt.seed, &err), BK_OK);
-        bk_words_map(map, &p->d, m->words);
-        struct bk_seq *seq = calloc(g.n, sizeof *seq);
-        for (size_t i = 0; i < g.n; i++) {
-            const struct bk_data_func *f = &p->d.v[g.v[i]];
-            seq[i] = (struct bk_seq){ids + i * PLANTED_LONGEST, f->n_words};
-            for (size_t k = 0; k < f->n_words; k++)
-                ids[i * PLANTED_LONGEST + k] = map[f->words[k]];
-        }
-        size_t o = bk_net_outputs(&m->net);
+        assert_int_equal(bk_inputs_make(&in, &p->d, g.v, g.n, m, &err), BK_OK);
+        size_t o = bk_net_outputs(&m->cfg.net);
         float *row = calloc(g.n, 2 * o * sizeof *row);
         double *score = calloc(pairs.n, sizeof *score), right = 0, all = 0;
-        assert_int_equal(bk_model_embed_pairs(row, m, seq, g.n, BK_FULL, 1, NULL, NULL, &err), BK_OK);
+        assert_int_equal(bk_model_embed_pairs(row, m, in.v, g.n, BK_FULL, 1, NULL, NULL, &err), BK_OK);
         for (size_t i = 0; i < pairs.n; i++)
             for (size_t k = 0; k < o; k++)
                 score[i] += (double)row[pairs.v[i].a * 2 * o + k] * (double)row[pairs.v[i].b * 2 * o + o + k];
@@ -279,10 +207,8 @@ static void test_validation(void **state)
         bk_pairs_done(&pairs);
         bk_group_done(&g);
         bk_model_close(m);
+        bk_inputs_done(&in);
         free(part);
-        free(map);
-        free(ids);
-        free(seq);
         free(row);
         free(score);
     }
