@@ -1,6 +1,6 @@
 /* Speed of everything but the network, on one thread: a file opened, its functions found, decoded, cut into blocks and worded
  * with a model's vocabulary, beside the two programs one would measure it by. Rounds of each are taken in turn.
- *   decode_speed [FILE...]   one JSON line a file; the model is $BINKIN_MODEL or models/default.bkm */
+ *   decode_speed [FILE...]   one JSON line a file; the model is $BINKIN_MODEL, of kind mffa or safe */
 #include "model/model.h"
 
 #include <capstone/capstone.h>
@@ -210,6 +210,10 @@ int main(int argc, char **argv)
     const char *path = getenv("BINKIN_MODEL");
     if (bk_model_open(&model, path ? path : BK_MODEL_SOURCE, &err))
         die(&err);
+    if (!model->words) {
+        fputs("decode_speed: BINKIN_MODEL names no model of words\n", stderr);
+        return 1;
+    }
     if (argc < 2)
         measure("/usr/lib/x86_64-linux-gnu/libcrypto.so.3", model);
     for (int i = 1; i < argc; i++)

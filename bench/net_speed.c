@@ -56,6 +56,10 @@ static struct bk_model *open_model(void)
     struct bk_model *m;
     struct bk_error err;
     check(bk_model_open(&m, path && *path ? path : BENCH_MODEL, &err), &err);
+    if (!m->words) {
+        fputs("net_speed: BINKIN_MODEL names no model of words\n", stderr);
+        exit(1);
+    }
     return m;
 }
 

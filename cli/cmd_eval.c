@@ -84,11 +84,21 @@ static void put_filters(json_t *o, const struct judging *j)
     json_object_set_new(o, "functions", json_integer((json_int_t)j->info.n_functions));
 }
 
+/* The share of right pairs found where at most so many of the wrong ones are. */
+static double found_at(const struct bk_curve *roc, double wrong)
+{
+    double found = 0;
+    for (size_t i = 0; i < roc->n && roc->x[i] <= wrong; i++)
+        found = roc->y[i];
+    return found;
+}
+
 static void put_scores(json_t *o, const struct bk_judged_axis *x)
 {
     json_t *pools = json_array(), *skipped = json_array();
     put_figure(o, "auc", &x->auc);
     put_figure(o, "ap", &x->ap);
+    json_object_set_new(o, "found_at_1_percent_false", json_real(found_at(&x->roc, 0.01)));
     for (size_t p = 0; p < x->n_pools; p++) {
         if (x->pools[p].queries)
             json_array_append_new(pools, pool_json(&x->pools[p]));

@@ -1,6 +1,7 @@
 /* binkin match: for each function of A its nearest in B. */
 #include "cli.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,24 @@ static void show_summary(const struct matching *x, const struct bk_matches *m, s
            100 * m->recall_at_1, m->recall_at_10 * n, 100 * m->recall_at_10, m->mrr_at_10);
 }
 
+/* The score, but where nothing tells the answer from other candidates their number in its place. */
+static void score_text(char *out, size_t size, const struct bk_match_answer *v)
+{
+    if (v->n_same > 1)
+        snprintf(out, size, "1 of %zu", v->n_same);
+    else
+        snprintf(out, size, "%.4f", (double)v->score);
+}
+
+/* Wrong answers as good that are to be expected, "-" without a calibration. */
+static void false_text(char *out, size_t size, const struct bk_match_answer *v)
+{
+    if (isnan(v->expected_false))
+        snprintf(out, size, "-");
+    else
+        snprintf(out, size, "%.2g", v->expected_false);
+}
+
 /* What the order rests on beside the score: matched callers and callees, items in common, the place in the file. */
 static void evidence(char *out, size_t size, const struct matching *x, const struct bk_match_answer *v)
 {
@@ -83,11 +102,11 @@ static void evidence(char *out, size_t size, const struct matching *x, const str
 static void show_text(const struct matching *x, const struct bk_matches *m)
 {
     const struct bk_binary *a = x->a->binary, *b = x->b->binary;
-    char query[MAX_LABEL + 24], answer[MAX_LABEL + 24], rests_on[80];
+    char query[MAX_LABEL + 24], answer[MAX_LABEL + 24], rests_on[80], score[32], wrong[32];
     int wide_a = (int)widest(m, a, true), wide_b = x->opt.truth ? (int)widest(m, b, false) : 0;
     bool color = cli_color(stdout);
     size_t shown = 0;
-    printf("%-*s  %4s  %6s%s  %-*s%s\n", wide_a, "QUERY", "RANK", "SCORE",
+    printf("%-*s  %4s  %8s  %7s%s  %-*s%s\n", wide_a, "QUERY", "RANK", "SCORE", "FALSE",
            by_context(x) ? "    CALLS      ITEMS  ORDER" : "", wide_b, "ANSWER", x->opt.truth ? "  BY NAME" : "");
     for (size_t i = 0; i < m->n; i++) {
         const struct bk_match_answer *v = &m->v[i];
@@ -97,13 +116,20 @@ static void show_text(const struct matching *x, const struct bk_matches *m)
         label(query, sizeof query, a, v->query);
         label(answer, sizeof answer, b, v->answer);
         evidence(rests_on, sizeof rests_on, x, v);
-        printf("%-*s  %4u  %6.4f%s  %-*s%s%s\n", wide_a, v->rank == 1 ? query : "", v->rank, (double)v->score, rests_on,
+        score_text(score, sizeof score, v);
+        false_text(wrong, sizeof wrong, v);
+        printf("%-*s  %4u  %8s  %7s%s  %-*s%s%s\n", wide_a, v->rank == 1 ? query : "", v->rank, score, wrong, rests_on,
                wide_b, answer, x->opt.truth ? "  " : "", x->opt.truth ? verdict(v->right, color) : "");
     }
     show_summary(x, m, shown);
 }
 
 /* ---- JSON --------------------------------------------------------------------- */
+
+static json_t *json_number(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
 
 static void show_json(const struct matching *x, const struct bk_matches *m, int *status)
 {
@@ -115,6 +141,9 @@ static void show_json(const struct matching *x, const struct bk_matches *m, int 
         json_object_set_new(o, "query", cli_json_function(x->a->binary, v->query));
         json_object_set_new(o, "rank", json_integer(v->rank));
         json_object_set_new(o, "score", json_real((double)v->score));
+        json_object_set_new(o, "probability", json_number(v->probability));
+        json_object_set_new(o, "expected_false", json_number(v->expected_false));
+        json_object_set_new(o, "same", json_integer((json_int_t)v->n_same));
         if (by_context(x)) {
             json_object_set_new(o, "rank_score", json_real((double)v->rank_score));
             json_object_set_new(o, "neighbours", json_integer((json_int_t)v->n_neighbours));

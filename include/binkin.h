@@ -171,6 +171,11 @@ struct bk_match_answer {
     size_t n_neighbours, n_neighbours_matched;
     size_t n_items,
         n_shared_items; /* constants, field offsets and strings of the query; those that the answer has too */
+    /* What the score is worth, as in struct bk_score, the pool being the candidates. */
+    double probability, expected_false;
+    /* Candidates whose vector is the answer's, that answer among them. With more than one the score says nothing of which it is, however near
+     * to 1. */
+    size_t n_same;
     bool in_order; /* the functions before them, or those behind them, in their files are matched and as far away */
     unsigned rank; /* 1 = best */
     int right;     /* with truth: 1 a name in common, 0 none, -1 no candidate has a name of the query; else -1 */

@@ -9,7 +9,7 @@
 /* One side of a match: the functions that take part, and their vectors. */
 struct side {
     const struct bk_binary *b;
-    size_t *list; /* n functions */
+    size_t *list, *blocks; /* n functions, and how many basic blocks each has */
     size_t n, n_left_out;
     double unknown;
     struct bk_match_side m; /* vectors, and what surrounds them where that counts */
@@ -18,6 +18,7 @@ struct side {
 static void side_done(struct side *s)
 {
     free(s->list);
+    free(s->blocks);
     free(s->m.vectors);
     bk_around_side_done(&s->m);
 }
@@ -33,6 +34,7 @@ static void side_filter(struct side *s, struct inputs *in, size_t min_blocks)
         words += (double)(in->n_known[i] + in->n_unknown[i]);
         unknown += (double)in->n_unknown[i];
         in->v[kept] = in->v[i];
+        s->blocks[kept] = in->n_blocks[i];
         s->list[kept++] = s->list[i];
     }
     s->n_left_out = s->n - kept;
@@ -47,7 +49,8 @@ static int side_read(struct side *s, const struct bk_model *m, const struct bk_b
     size_t dim = bk_encoder_outputs(&m->cfg);
     *s = (struct side){.b = b, .n = only ? n_only : bk_binary_n_functions(b)};
     s->list = bk_calloc(s->n, sizeof *s->list);
-    if (!s->list)
+    s->blocks = bk_calloc(s->n, sizeof *s->blocks);
+    if (!s->list || !s->blocks)
         return bk_fail_nomem(err, s->n * sizeof *s->list);
     for (size_t i = 0; i < s->n; i++)
         s->list[i] = only ? only[i] : i;
@@ -192,8 +195,39 @@ static struct bk_match_answer answer_of(const struct side *a, const struct side 
     };
 }
 
+static enum bk_arch arch_of(const struct side *s, size_t i)
+{
+    return s->b->file->images[member_of(s->b, s->list[i])].arch;
+}
+
+/* What the scores of the answers are worth, and which of them nothing tells apart. */
+static int weigh(struct result *r, const struct bk_model *m, const struct side *a, const struct side *b,
+                 const struct bk_match_ranks *ranks, const struct bk_match_options *opt, struct bk_error *err)
+{
+    const size_t n = r->head.n;
+    struct bk_hit *best = bk_calloc(n, sizeof *best);
+    uint32_t *same = bk_calloc(n, sizeof *same);
+    int rc = best && same ? BK_OK : bk_fail_nomem(err, n * sizeof *best);
+    for (size_t q = 0, row = 0; q < a->n && !rc; q++)
+        for (size_t i = 0; i < smaller(opt->k, ranks->of[q].n); i++, row++) {
+            const uint32_t j = ranks->of[q].v[i].answer;
+            struct bk_calibrated worth;
+            best[row] = (struct bk_hit){.index = j, .score = r->v[row].score};
+            bk_calibrated(&worth, m, arch_of(a, q), arch_of(b, j), a->blocks[q], b->blocks[j], r->v[row].score, b->n);
+            r->v[row].probability = worth.probability;
+            r->v[row].expected_false = worth.expected_false;
+        }
+    if (!rc && n)
+        rc = bk_scan_same(same, best, n, 1, b->m.vectors, b->n, bk_encoder_outputs(&m->cfg), opt->embed.threads, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        r->v[i].n_same = same[i];
+    free(best);
+    free(same);
+    return rc;
+}
+
 /* The first `k` candidates of each query as answers. */
-static int answer(struct bk_matches **out, const struct side *a, const struct side *b,
+static int answer(struct bk_matches **out, const struct bk_model *m, const struct side *a, const struct side *b,
                   const struct bk_match_ranks *ranks, const struct bk_match_options *opt, struct bk_error *err)
 {
     size_t n = 0, size;
@@ -217,7 +251,9 @@ static int answer(struct bk_matches **out, const struct side *a, const struct si
     for (size_t q = 0; q < a->n; q++)
         for (size_t i = 0; i < smaller(opt->k, ranks->of[q].n); i++)
             r->v[n++] = answer_of(a, b, ranks, q, i);
-    int rc = opt->truth ? judge(r, a, b, ranks, err) : BK_OK;
+    int rc = weigh(r, m, a, b, ranks, opt, err);
+    if (!rc && opt->truth)
+        rc = judge(r, a, b, ranks, err);
     if (rc) {
         free(r);
         return rc;
@@ -249,7 +285,7 @@ int bk_match(struct bk_matches **out, const struct bk_model *m, const struct bk_
         rc = rank_sides(&ranks, &sa, &sb, bk_encoder_outputs(&m->cfg), o.truth && o.k < TRUTH_RANKS ? TRUTH_RANKS : o.k,
                         imports ? bk_strtab_count(imports) : 0, &o, err);
     if (!rc)
-        rc = answer(out, &sa, &sb, &ranks, &o, err);
+        rc = answer(out, m, &sa, &sb, &ranks, &o, err);
     bk_match_ranks_done(&ranks);
     bk_strtab_free(imports);
     side_done(&sa);

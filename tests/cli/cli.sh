@@ -152,8 +152,12 @@ match_answers() { run match -k 3 --json base-O0.so:bk_read_u8 base-O2.so && [ "$
 match_threshold() { run match --threshold 1.5 base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'answers below 1.5 not shown'; }
 match_truth_json() { run match --truth --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 1 && tail -n 1 out | grep -q '"min_blocks":5}$'; }
 match_plain() { run match --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && ! has right; }
+match_same() { # two members alike: neither is the answer
+    cp one.o other.o && ar rcs alike.a one.o other.o 2>err && run match --min-blocks 1 --truth one.o alike.a && [ "$rc" = 0 ] && has ' 1 of 2  *-  ' &&
+        ! has ' 1\.0000 ' && run match --min-blocks 1 --json one.o alike.a && json 0 && has '"probability":null,"expected_false":null,"same":2,'
+}
 match_evidence() { # only where neighbours count
-    run match base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'SCORE    CALLS      ITEMS  ORDER' || return 1
+    run match base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'SCORE    FALSE    CALLS      ITEMS  ORDER' || return 1
     run match --json base-O0.so base-O2.so && [ "$rc" = 0 ] && json 0 && has '"rank_score":.*"items":[1-9].*"items_shared":[1-9].*"in_order":' || return 1
     for args in "--no-neighbours base-O0.so" base-O0.so:bk_read_u8; do
         run match $args base-O2.so && [ "$rc" = 0 ] && ! has CALLS && run match --json $args base-O2.so && ! has rank_score || return 1
@@ -348,6 +352,10 @@ eval_plot_broken() {
 }
 eval_plot_missing() { PATH=$work/nowhere run eval --baseline counts --plot plots layout.data; one_trouble && tells 'gnuplot-nox'; }
 eval_foreign() { run eval -m whole.bkm base-O0.so; one_trouble && tells '^binkin: base-O0.so: '; }
+calibrated_matches() {
+    run match --json -m cal.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has '"probability":[0-9]' && has '"expected_false":[0-9]' &&
+        run match -m cal.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && grep -q '  0\.[0-9]*  *[0-9][0-9.e+-]*  *[0-9]*/' out
+}
 trained_matches() { run match --truth -m whole.bkm base-O0.so base-O2.so && [ "$rc" = 0 ] && has 'right at rank 1'; }
 
 # ---- a graph model: of the same and of one source for four processors ----------------------------------
@@ -454,6 +462,7 @@ if [ "$part" = use ]; then
     for file in base-O0.so base-O2.so base-O0.a base-O2.a; do
         try "match: callers and callees by objdump, $file" oracle neighbours "$binkin" $file
     done
+    try "match: answers that nothing tells apart" match_same
     try "match: --one-to-one" match_one_to_one
     try "match: --one-to-one has one answer" wrong 'one to one is one answer, not 3' match --one-to-one -k 3 base-O0.so base-O2.so
     try "match: names are not looked at" match_names_unseen
@@ -466,82 +475,83 @@ if [ "$part" = use ]; then
             try "little memory: match, threads $threads" little_memory match -t $threads base-O0.a base-O2.a
         done
         try "little memory: embed" little_memory embed -t 3 base-O0.so
-fi
+    fi
 
-try "a missing file among many" missing_among_many
-try "a truncated ELF" truncated
-try "not an ELF" not_elf
-try "an empty file" empty_file
-try "a directory" directory
-try "control characters of a name stay off the terminal" strange_name
-try "control characters of a symbol stay off the terminal" strange_symbol
-try "a foreign model" foreign_model
-try "a corrupted model" corrupt_model
-try "a cut model" cut_model
-try "embed: an architecture the model was not trained for" untrained_arch
-try "match: an architecture the model was not trained for" untrained_match
-try "functions: needs no model for any architecture" untrained_functions
-try "no function of the name" no_function
-try "no function at the address" no_address
-try "a full disk is told" full_disk
+    try "a missing file among many" missing_among_many
+    try "a truncated ELF" truncated
+    try "not an ELF" not_elf
+    try "an empty file" empty_file
+    try "a directory" directory
+    try "control characters of a name stay off the terminal" strange_name
+    try "control characters of a symbol stay off the terminal" strange_symbol
+    try "a foreign model" foreign_model
+    try "a corrupted model" corrupt_model
+    try "a cut model" cut_model
+    try "embed: an architecture the model was not trained for" untrained_arch
+    try "match: an architecture the model was not trained for" untrained_match
+    try "functions: needs no model for any architecture" untrained_functions
+    try "no function of the name" no_function
+    try "no function at the address" no_address
+    try "a full disk is told" full_disk
 else
-try "dataset: labels from the layout" dataset_layout
-try "dataset: a table says the same" dataset_manifest
-try "dataset: ... and one with named columns" dataset_columns
-try "dataset: a label of another architecture" dataset_wrong_arch
-try "dataset: ... in the layout" dataset_wrong_folder
-try "dataset: another SHA-256" dataset_wrong_sum
-try "dataset: a table with a missing file" dataset_missing
-try "dataset: what is in it, by label" dataset_info
-try "dataset: divided by source file" dataset_by_file
-try "dataset: labels are part of the file" dataset_labels_count
-try "dataset: labels from options" dataset_options
-try "dataset: labels from where the directory really is" dataset_inside
-try "dataset: a file without labels" dataset_unlabelled
-try "dataset: a bad file among good ones" dataset_bad_file
-try "dataset: a bad table" dataset_bad_table
-try "train i2v" train_words
-try "train i2v: the number of threads changes nothing; JSON" train_words_json
-try "train model: a line an epoch" train_model
-try "train model: the number of threads changes nothing; JSON" train_json
-try "train model: the switches of the paper's ablations" train_switches
-try "train model: an unknown program to be like" train_bad_switch
-try "train model: SIGINT leaves the checkpoint" train_interrupted
-try "train model: --resume ends at the same bytes" train_resumed
-try "train model: foreign word vectors" train_foreign
-try "train model: --half" train_half
-try "train calibrate: a table, and a model that knows it" calibrate
-try "train calibrate: the number of threads changes nothing; JSON" calibrate_json
-try "train calibrate: the model's own file" calibrate_in_place
-try "train calibrate: judged, with its diagram" calibrate_judged
-try "train calibrate: nothing to judge" calibrate_judge_none
-try "train calibrate: --judge writes nothing" wrong 'writes no model' train calibrate --judge -o x.bkm -m cal.bkm layout.data
-try "compare: probability and expected false matches" compare_calibrated
-try "eval" eval_model
-try "eval: JSON" eval_json
-try "eval: axes, and what is skipped, in JSON" eval_axes
-try "eval: what is skipped is named" eval_skips
-try "eval: nothing to judge" eval_nothing
-try "eval: baselines and filters" eval_baselines
-try "eval: a trial asked again" eval_trial
-try "eval: a trial and what it says already" eval_trial_twice
-try "eval: a trial without one of its lines" eval_trial_broken
-try "eval: models of two splits" eval_other_split
-try "eval: pictures" eval_plot
-try "eval: gnuplot fails" eval_plot_broken
-[ -n "${MESON_EXE_WRAPPER-}" ] || try "eval: no gnuplot" eval_plot_missing
-try "eval: not a data set" eval_foreign
-try "match with the trained model" trained_matches
-try "train model: kind graph" graph_train
-try "train model: kind graph looks at no words" graph_words
-try "train model: kind fused looks at words" fused_no_words
-try "train model: branches" graph_branches
-try "info: a graph model" graph_info
-try "info: a model of words" graph_info_others
-try "embed with a graph model: several processors, any number of threads" graph_embed
-try "match with a graph model" graph_match
-try "compare with a graph model" graph_compare
-try "embed with a graph model: an architecture it was not trained for" graph_untrained
-try "eval: a graph model" graph_eval
+    try "dataset: labels from the layout" dataset_layout
+    try "dataset: a table says the same" dataset_manifest
+    try "dataset: ... and one with named columns" dataset_columns
+    try "dataset: a label of another architecture" dataset_wrong_arch
+    try "dataset: ... in the layout" dataset_wrong_folder
+    try "dataset: another SHA-256" dataset_wrong_sum
+    try "dataset: a table with a missing file" dataset_missing
+    try "dataset: what is in it, by label" dataset_info
+    try "dataset: divided by source file" dataset_by_file
+    try "dataset: labels are part of the file" dataset_labels_count
+    try "dataset: labels from options" dataset_options
+    try "dataset: labels from where the directory really is" dataset_inside
+    try "dataset: a file without labels" dataset_unlabelled
+    try "dataset: a bad file among good ones" dataset_bad_file
+    try "dataset: a bad table" dataset_bad_table
+    try "train i2v" train_words
+    try "train i2v: the number of threads changes nothing; JSON" train_words_json
+    try "train model: a line an epoch" train_model
+    try "train model: the number of threads changes nothing; JSON" train_json
+    try "train model: the switches of the paper's ablations" train_switches
+    try "train model: an unknown program to be like" train_bad_switch
+    try "train model: SIGINT leaves the checkpoint" train_interrupted
+    try "train model: --resume ends at the same bytes" train_resumed
+    try "train model: foreign word vectors" train_foreign
+    try "train model: --half" train_half
+    try "train calibrate: a table, and a model that knows it" calibrate
+    try "train calibrate: the number of threads changes nothing; JSON" calibrate_json
+    try "train calibrate: the model's own file" calibrate_in_place
+    try "train calibrate: judged, with its diagram" calibrate_judged
+    try "train calibrate: nothing to judge" calibrate_judge_none
+    try "train calibrate: --judge writes nothing" wrong 'writes no model' train calibrate --judge -o x.bkm -m cal.bkm layout.data
+    try "compare: probability and expected false matches" compare_calibrated
+    try "eval" eval_model
+    try "eval: JSON" eval_json
+    try "eval: axes, and what is skipped, in JSON" eval_axes
+    try "eval: what is skipped is named" eval_skips
+    try "eval: nothing to judge" eval_nothing
+    try "eval: baselines and filters" eval_baselines
+    try "eval: a trial asked again" eval_trial
+    try "eval: a trial and what it says already" eval_trial_twice
+    try "eval: a trial without one of its lines" eval_trial_broken
+    try "eval: models of two splits" eval_other_split
+    try "eval: pictures" eval_plot
+    try "eval: gnuplot fails" eval_plot_broken
+    [ -n "${MESON_EXE_WRAPPER-}" ] || try "eval: no gnuplot" eval_plot_missing
+    try "eval: not a data set" eval_foreign
+    try "match with the trained model" trained_matches
+    try "match: what scores are worth" calibrated_matches
+    try "train model: kind graph" graph_train
+    try "train model: kind graph looks at no words" graph_words
+    try "train model: kind fused looks at words" fused_no_words
+    try "train model: branches" graph_branches
+    try "info: a graph model" graph_info
+    try "info: a model of words" graph_info_others
+    try "embed with a graph model: several processors, any number of threads" graph_embed
+    try "match with a graph model" graph_match
+    try "compare with a graph model" graph_compare
+    try "embed with a graph model: an architecture it was not trained for" graph_untrained
+    try "eval: a graph model" graph_eval
 fi
 echo "1..$n"
