@@ -143,6 +143,7 @@ void cli_json(json_t *object, int *status);
 json_t *cli_json_record(void); /* {"schema": 1} */
 /* A JSON string of any bytes: what is no UTF-8 is written as \xNN. NULL gives null. */
 json_t *cli_json_text(const char *s);
+json_t *cli_json_number(double x);    /* null for NaN */
 json_t *cli_json_addr(uint64_t addr); /* "0x1234" */
 json_t *cli_json_names(const struct bk_function_info *f);
 /* A record that says file, member, address, size and names of function `i`. */

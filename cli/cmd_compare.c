@@ -28,11 +28,6 @@ struct asked {
     bool json;
 };
 
-static json_t *known(double x)
-{
-    return isnan(x) ? json_null() : json_real(x);
-}
-
 static void show_worth(const struct bk_score *s, size_t pool)
 {
     if (isnan(s->probability))
@@ -55,8 +50,8 @@ static int show(const struct cli_target *a, size_t fa, const struct cli_target *
         json_object_set_new(o, "threshold", json_real(asked->threshold));
         json_object_set_new(o, "similar", json_boolean(status == EXIT_FINE));
         json_object_set_new(o, "pool", json_integer((json_int_t)pool));
-        json_object_set_new(o, "probability", known(s->probability));
-        json_object_set_new(o, "expected_false", known(s->expected_false));
+        json_object_set_new(o, "probability", cli_json_number(s->probability));
+        json_object_set_new(o, "expected_false", cli_json_number(s->expected_false));
         cli_json(o, &status);
     } else {
         printf("%.4f  %s (threshold %g)\n", (double)s->cosine, status == EXIT_FINE ? "similar" : "not similar",

@@ -126,11 +126,6 @@ static void show_text(const struct matching *x, const struct bk_matches *m)
 
 /* ---- JSON --------------------------------------------------------------------- */
 
-static json_t *json_number(double x)
-{
-    return isnan(x) ? json_null() : json_real(x);
-}
-
 static void show_json(const struct matching *x, const struct bk_matches *m, int *status)
 {
     for (size_t i = 0; i < m->n; i++) {
@@ -141,8 +136,8 @@ static void show_json(const struct matching *x, const struct bk_matches *m, int 
         json_object_set_new(o, "query", cli_json_function(x->a->binary, v->query));
         json_object_set_new(o, "rank", json_integer(v->rank));
         json_object_set_new(o, "score", json_real((double)v->score));
-        json_object_set_new(o, "probability", json_number(v->probability));
-        json_object_set_new(o, "expected_false", json_number(v->expected_false));
+        json_object_set_new(o, "probability", cli_json_number(v->probability));
+        json_object_set_new(o, "expected_false", cli_json_number(v->expected_false));
         json_object_set_new(o, "same", json_integer((json_int_t)v->n_same));
         if (by_context(x)) {
             json_object_set_new(o, "rank_score", json_real((double)v->rank_score));

@@ -152,6 +152,11 @@ json_t *cli_json_record(void)
     return json_pack("{s:i}", "schema", 1);
 }
 
+json_t *cli_json_number(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
+
 json_t *cli_json_text(const char *s)
 {
     if (!s)

@@ -27,7 +27,7 @@ struct worker {
     struct u64s hashes;     /* by own id of a word: its hash */
     struct i64s immediates; /* of the chunk's functions, end to end */
     struct item_list items; /* likewise */
-    struct graphs graphs;
+    struct bk_graph_seq graphs;
     struct u64s callees;  /* likewise */
     uint64_t *hash_line;  /* hashes of one function's words */
     size_t hash_line_cap; /* numbers */
@@ -179,28 +179,15 @@ static int note_immediates(struct slot *s, struct worker *w, const struct bk_ima
     return BK_OK;
 }
 
-/* Blocks that begin among the kept words, and the edges between them. */
 static int note_graph(struct slot *s, struct worker *w, const struct bk_body *body)
 {
-    struct graphs *g = &w->graphs;
-    s->blocks = g->block_words.n;
+    struct bk_graph_seq *g = &w->graphs;
+    s->blocks = g->blocks.n;
     s->edges = g->edges.n;
-    for (; s->n_kept_blocks < body->n_blocks && body->blocks[s->n_kept_blocks].first < s->n_words; s->n_kept_blocks++) {
-        const struct bk_block *b = &body->blocks[s->n_kept_blocks];
-        if (!BK_GROW(g->block_words))
-            return BK_ENOMEM;
-        g->block_words.v[g->block_words.n++] = (uint16_t)(b->n < s->n_words - b->first ? b->n : s->n_words - b->first);
-    }
-    for (size_t i = 0; i < body->n_edges; i++) {
-        const struct bk_edge *e = &body->edges[i];
-        if (e->from >= s->n_kept_blocks || e->to >= s->n_kept_blocks)
-            continue;
-        if (!BK_GROW(g->edges))
-            return BK_ENOMEM;
-        g->edges.v[g->edges.n++] = (struct bk_graph_edge){(uint16_t)e->from, (uint16_t)e->to, (uint16_t)e->kind};
-        s->n_edges++;
-    }
-    return BK_OK;
+    int rc = bk_graph_seq_add(g, body, s->n_words, NULL);
+    s->n_kept_blocks = (uint32_t)(g->blocks.n - s->blocks);
+    s->n_edges = (uint32_t)(g->edges.n - s->edges);
+    return rc;
 }
 
 static int note_items(struct slot *s, struct worker *w, const struct bk_image *img, const struct bk_body *body)
@@ -301,7 +288,7 @@ static int merge_lists(struct build *b, const struct slot *s, struct bk_error *e
     const struct worker *in = &b->workers[s->worker];
     bool ok = APPEND(o->immediates, in->immediates.v, s->immediates, s->n_immediates) &&
               APPEND(o->items, in->items.v, s->items, s->n_items) &&
-              APPEND(o->graphs.block_words, in->graphs.block_words.v, s->blocks, s->n_kept_blocks) &&
+              APPEND(o->graphs.blocks, in->graphs.blocks.v, s->blocks, s->n_kept_blocks) &&
               APPEND(o->graphs.edges, in->graphs.edges.v, s->edges, s->n_edges);
     return ok ? BK_OK : bk_fail_nomem(err, o->items.n * sizeof *o->items.v);
 }
@@ -375,7 +362,7 @@ static int merge_slot(struct build *b, const struct slot *s, const struct bk_ima
                                                  .ids = o->words.ids.n,
                                                  .immediates = o->immediates.n,
                                                  .items = o->items.n,
-                                                 .blocks = o->graphs.block_words.n,
+                                                 .blocks = o->graphs.blocks.n,
                                                  .edges = o->graphs.edges.n,
                                                  .hash = s->hash,
                                                  .bytes_bad = s->bytes_bad};
@@ -397,7 +384,7 @@ static void trouble(const struct build *b, const struct bk_error *e)
 static void empty_chunk(struct worker *w)
 {
     w->words.own.ids.n = w->forms.own.ids.n = w->immediates.n = w->items.n = w->callees.n = 0;
-    w->graphs.block_words.n = w->graphs.edges.n = 0;
+    w->graphs.blocks.n = w->graphs.edges.n = 0;
 }
 
 static int add_functions(struct build *b, const struct bk_functions *f, struct bk_error *err)
@@ -583,19 +570,13 @@ static void local_done(struct local *l)
     free(l->global.v);
 }
 
-static void graphs_done(struct graphs *g)
-{
-    free(g->block_words.v);
-    free(g->edges.v);
-}
-
 static void build_free(struct build *b)
 {
     for (unsigned i = 0; i < b->threads && b->workers; i++) {
         struct worker *w = &b->workers[i];
         local_done(&w->words);
         local_done(&w->forms);
-        graphs_done(&w->graphs);
+        bk_graph_seq_done(&w->graphs);
         free(w->hashes.v);
         free(w->immediates.v);
         free(w->items.v);
@@ -610,7 +591,7 @@ static void build_free(struct build *b)
     bk_strtab_free(b->out.strings);
     texts_done(&b->out.words);
     texts_done(&b->out.forms);
-    graphs_done(&b->out.graphs);
+    bk_graph_seq_done(&b->out.graphs);
     free(b->callers.v);
     free(b->parent.v);
     free(b->out.files.v);

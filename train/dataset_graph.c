@@ -43,7 +43,7 @@ static void encode_function(struct bk_bytes *e, const struct data_out *o, const 
             bk_put_u32(&e[FORM_IDS], form);
     }
     for (size_t k = 0; k < f->n_kept_blocks; k++)
-        bk_put_u16(&e[BLOCK_WORDS], o->graphs.block_words.v[f->blocks + k]);
+        bk_put_u16(&e[BLOCK_WORDS], o->graphs.blocks.v[f->blocks + k]);
     for (size_t k = 0; k < f->n_edges; k++) {
         const struct bk_graph_edge *edge = &o->graphs.edges.v[f->edges + k];
         bk_put_u16(&e[EDGES], (uint16_t)(edge->from | edge->kind << KIND_SHIFT));

@@ -25,18 +25,6 @@ struct texts {
     struct u32s ids;
 };
 
-/* Words in each kept block and edges between them, function after function. */
-struct graphs {
-    struct {
-        uint16_t *v;
-        size_t n, cap;
-    } block_words;
-    struct {
-        struct bk_graph_edge *v;
-        size_t n, cap;
-    } edges;
-};
-
 struct out_file { /* strings by id */
     uint32_t path, member, project, version, compiler, level, arch;
     uint64_t hash;
@@ -51,7 +39,7 @@ struct out_func {
     size_t ids;           /* its n_words ids begin here in words.ids and forms.ids of data_out */
     size_t immediates;    /* its n_immediates values begin here in data_out.immediates */
     size_t items;         /* likewise n_items in items */
-    size_t blocks, edges; /* likewise n_kept_blocks in block_words, n_edges in edges */
+    size_t blocks, edges; /* likewise n_kept_blocks and n_edges in graphs */
     bool dropped;
 };
 
@@ -74,7 +62,7 @@ struct data_out {
     } funcs;
     struct i64s immediates;
     struct item_list items;
-    struct graphs graphs;
+    struct bk_graph_seq graphs;
     struct {
         struct out_label *v; /* by label; only those that a kept function has are written */
         size_t n, cap;

@@ -12,7 +12,7 @@
 /* ---- data set (dataset.c builds, dataset_file.c writes and reads) ----------------- */
 
 /* Words of one function that are kept; `n_insns` tells the real number. */
-#define BK_DATA_MAX_WORDS 1000
+#define BK_DATA_MAX_WORDS BK_MAX_SEEN
 /* Items of one function that are kept, the first ones. */
 #define BK_DATA_MAX_ITEMS BK_MAX_SEEN_ITEMS
 

@@ -1015,7 +1015,7 @@ static void write_forms(const char *out, uint32_t n)
     o.funcs.v = calloc(n_funcs, sizeof *o.funcs.v);
     o.words.ids.v = calloc(n, sizeof *o.words.ids.v);
     o.forms.ids.v = calloc(n, sizeof *o.forms.ids.v);
-    o.graphs.block_words.v = calloc(n_funcs, sizeof *o.graphs.block_words.v);
+    o.graphs.blocks.v = calloc(n_funcs, sizeof *o.graphs.blocks.v);
     bk_strtab_intern(o.words.table, "X_ret", 5);
     bk_strtab_intern(o.forms.table, "X_unused", 8); /* has no number in the file */
     for (uint32_t i = 0; i < n; i++) {
@@ -1034,7 +1034,7 @@ static void write_forms(const char *out, uint32_t n)
                                          .ids = first,
                                          .blocks = i,
                                          .addr = i};
-        o.graphs.block_words.v[i] = (uint16_t)words;
+        o.graphs.blocks.v[i] = (uint16_t)words;
     }
     info.n_functions = o.funcs.n = n_funcs;
     struct bk_error err;
@@ -1047,7 +1047,7 @@ static void write_forms(const char *out, uint32_t n)
     free(o.funcs.v);
     free(o.words.ids.v);
     free(o.forms.ids.v);
-    free(o.graphs.block_words.v);
+    free(o.graphs.blocks.v);
 }
 
 /* Two bytes a number as long as they do. */
